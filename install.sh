@@ -1,0 +1,49 @@
+#!/bin/sh
+# Install rktpy on a bare Debian 12 (as root) and run a first image:
+#
+#     sh install.sh            everything below
+#     sh install.sh --no-demo  without the first image
+#
+# Nothing but the package registries is needed. rktpy goes to /usr/local/lib/rktpy, its launcher to /usr/local/bin/rktpy.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+prefix=${RKTPY_PREFIX:-/usr/local}
+python=/usr/bin/python3
+demo=yes
+[ "${1:-}" = --no-demo ] && demo=no
+
+[ "$(id -u)" = 0 ] || { echo "install.sh: must be run as root" >&2; exit 1; }
+
+packages="python3 python3-venv python3-dev gcc libc6-dev libsystemd-dev pkg-config gnupg gpgv ca-certificates busybox-static"
+missing=
+for package in $packages; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    apt-get update -q
+    # shellcheck disable=SC2086  # a list of words
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
+fi
+
+lib=$prefix/lib/rktpy
+mkdir -p "$lib" "$prefix/bin"
+[ -x "$lib/venv/bin/python" ] || $python -m venv "$lib/venv"
+"$lib/venv/bin/pip" install -q --disable-pip-version-check --upgrade setuptools wheel
+"$lib/venv/bin/pip" install -q --disable-pip-version-check "systemd-python>=234"
+# Built from a copy, so that a checkout that belongs to somebody else stays as it is.
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+cp -a "$here/." "$copy/"
+rm -rf "$copy/build" "$copy/.venv" "$copy"/*.egg-info
+"$lib/venv/bin/pip" install -q --disable-pip-version-check --force-reinstall --no-deps "$copy"
+"$lib/venv/bin/pip" install -q --disable-pip-version-check "$copy[fast]"
+"$lib/venv/bin/python" -m compileall -q "$lib/venv/lib" || true
+
+site=$("$lib/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
+"$python" "$here/rktpy/launcher.py" "$prefix/bin/rktpy" "$python" "$site"
+echo "installed $("$prefix/bin/rktpy" version | head -n 1)"
+
+if [ "$demo" = yes ]; then
+    RKTPY="$prefix/bin/rktpy" sh "$here/examples/first-image.sh"
+fi

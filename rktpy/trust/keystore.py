@@ -1,0 +1,133 @@
+"""The keystore of OpenPGP keys for ACIs: which keys may sign an image of a given name.
+
+::
+
+    {system,local}/trustedkeys/root.d/<fingerprint>                 any image
+    {system,local}/trustedkeys/prefix.d/<name prefix>/<fingerprint>  images below that prefix
+
+A file is an armored public key named by the lower-case hex fingerprint of its primary key. Directories are read in the order
+system root, local root, system prefix, local prefix; a later file of the same name replaces the earlier one, an empty file takes
+that key away (rkt ``pkg/keystore``). rkt compares prefixes as text, so that a key for ``example.com/foo`` also signs
+``example.com/foobar``; here whole path components count.
+
+Hot-path module: ``run`` asks it at every start.
+"""
+
+from __future__ import annotations
+
+import os
+
+from rktpy.errors import ConfigError, FormatError, UsageError
+from rktpy.formats import openpgp
+from rktpy.formats.aci.types import is_ac_identifier
+from rktpy.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class TrustedKey(Record):
+    """One key that applies to an image name. ``prefix`` is empty for a root key."""
+
+    fingerprint: str
+    prefix: str
+    path: str
+
+
+class Keystore:
+    """The keys below the system and the local configuration directory. Construction does no I/O."""
+
+    def __init__(self, system_dir: str, local_dir: str) -> None:
+        self._system = os.path.join(system_dir, "trustedkeys")
+        self._local = os.path.join(local_dir, "trustedkeys")
+
+    def keys_for(self, name: str) -> tuple[TrustedKey, ...]:
+        """The keys that may sign the image called ``name`` (an AC identifier).
+
+        Raises :class:`ConfigError` for a key file whose name is not its fingerprint: a keystore that is not what it says is not
+        guessed about.
+        """
+        if not is_ac_identifier(name):
+            raise UsageError(f"{name!r} is not an image name")
+        keys: dict[str, TrustedKey] = {}
+        for directory, prefix in self._directories(name):
+            for fingerprint, path, size in _files(directory):
+                if size == 0:
+                    keys.pop(fingerprint, None)
+                else:
+                    keys[fingerprint] = TrustedKey(fingerprint, prefix, path)
+        return tuple(keys.values())
+
+    def _directories(self, name: str) -> Iterator[tuple[str, str]]:
+        for base in (self._system, self._local):
+            yield os.path.join(base, "root.d"), ""
+        for base in (self._system, self._local):
+            directory = os.path.join(base, "prefix.d")
+            prefix = ""
+            for component in name.split("/"):
+                prefix = f"{prefix}/{component}" if prefix else component
+                directory = os.path.join(directory, component)
+                yield directory, prefix
+
+    def read(self, key: TrustedKey) -> bytes:
+        """The key file's bytes, checked against its name. Raises :class:`ConfigError`."""
+        try:
+            with open(key.path, "rb") as file:
+                data = file.read(openpgp.MAX_SIZE + 1)
+            found = openpgp.parse_public_key(data, f"trusted key {key.path}")
+        except (OSError, FormatError) as error:
+            raise ConfigError(f"cannot load trusted key {key.path}") from error
+        if found.fingerprint != key.fingerprint:
+            raise ConfigError(f"fingerprint mismatch: {key.path} holds key {found.fingerprint}")
+        return data
+
+    def has_prefix_keys(self, name: str) -> bool:
+        """Whether any key is trusted for ``name`` or a parent of it by prefix (then discovery does not offer new ones)."""
+        return any(key.prefix for key in self.keys_for(name))
+
+    def add(self, data: bytes, prefix: str) -> str:
+        """Trust a public key for a name prefix, or for every image when ``prefix`` is empty; return the file's path.
+
+        The file is complete or absent at any instant. Raises :class:`FormatError`, :class:`UsageError` and
+        :class:`ConfigError` when the directory cannot be written.
+        """
+        if prefix and not is_ac_identifier(prefix):
+            raise UsageError(f"{prefix!r} is not an image name prefix")
+        key = openpgp.parse_public_key(data, "public key")
+        directory = os.path.join(self._local, "prefix.d", *prefix.split("/")) if prefix else os.path.join(self._local, "root.d")
+        path = os.path.join(directory, key.fingerprint)
+        temporary = os.path.join(directory, f".{key.fingerprint}.{os.getpid()}")
+        try:
+            os.makedirs(directory, 0o755, exist_ok=True)
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            try:
+                os.write(fd, data)
+                os.fchmod(fd, 0o644)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.rename(temporary, path)
+        except OSError as error:
+            raise ConfigError(f"cannot store trusted key {path}") from error
+        return path
+
+
+def _files(directory: str) -> list[tuple[str, str, int]]:
+    """(fingerprint, path, size) of the key files of one directory, which may be missing."""
+    try:
+        entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise ConfigError("cannot read the keystore") from error
+    found: list[tuple[str, str, int]] = []
+    for entry in entries:
+        # A name that starts with a dot is a key that is being written.
+        if entry.name.startswith(".") or entry.is_dir():
+            continue
+        try:
+            found.append((entry.name, entry.path, entry.stat().st_size))
+        except OSError as error:
+            raise ConfigError("cannot read the keystore") from error
+    return found

@@ -1,0 +1,105 @@
+"""Checking detached OpenPGP signatures with GnuPG (RFC 4880; SPECS.md sections 2 and 9).
+
+The keys that the keystore trusts for an image's name are imported into an empty, private GnuPG home, so that no key of the user
+and no trust database takes part. What GnuPG reports is read from its status lines; python-gnupg's summary keeps only the last
+of several signatures and calls cleartext signatures valid, so the summary is not asked.
+
+Cold-path module.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+
+import gnupg
+
+from rktpy.errors import FormatError, TrustUndecided
+from rktpy.formats import openpgp as packets
+from rktpy.trust.decision import SignatureFact
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktpy.trust.keystore import Keystore, TrustedKey
+
+
+def verify_detached(path: str, signature: bytes, keystore: Keystore, keys: tuple[TrustedKey, ...]) -> tuple[SignatureFact, ...]:
+    """Check a detached signature over the file at ``path``.
+
+    ``signature`` is armored or binary, with one or several signature packets. Returns one fact per signature, in order. Raises
+    :class:`FormatError` when ``signature`` is not a detached signature, :class:`ConfigError` for a broken key file and
+    :class:`TrustUndecided` when GnuPG cannot be run.
+    """
+    binary = packets.check_detached(signature, "signature file")
+    home = tempfile.mkdtemp(prefix="rktpy-gpg-")
+    try:
+        try:
+            gpg = gnupg.GPG(gnupghome=home, options=["--trust-model", "always", "--no-auto-key-retrieve", "--batch"])
+            for key in keys:
+                gpg.import_keys(keystore.read(key))
+            signature_file = os.path.join(home, "signature")
+            with open(signature_file, "wb") as file:
+                file.write(binary)
+            result = gpg.verify_file(signature_file, data_filename=path, close_file=False)
+        except (OSError, ValueError) as error:
+            raise TrustUndecided("cannot run gpg to verify a signature") from error
+        return read_status(result.stderr or "")
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def read_status(status: str) -> tuple[SignatureFact, ...]:
+    """The signatures in GnuPG's status output (its ``doc/DETAILS``), one fact each.
+
+    Only a GOODSIG that is followed by its VALIDSIG counts as good; anything else carries a problem.
+    """
+    facts: list[SignatureFact] = []
+    current: SignatureFact | None = None
+    for line in status.splitlines():
+        if not line.startswith("[GNUPG:] "):
+            continue
+        word, *values = line[9:].split(" ")
+        if word == "NEWSIG":
+            current = _close(facts, current)
+        elif word in _VERDICTS:
+            if current is not None and current.problem != _UNVALIDATED:
+                current = _close(facts, current)
+            identity = " ".join(values[1:])
+            key_id = values[0].lower() if values else ""
+            problem = _VERDICTS[word]
+            if word == "ERRSIG":
+                unknown = len(values) > 5 and values[5] == "9"
+                problem = "openpgp: signature made by unknown entity" if unknown else "the signature cannot be checked"
+                identity = ""
+            current = SignatureFact("", key_id, 0, 0, identity, problem)
+        elif word == "VALIDSIG" and current is not None:
+            signer = values[9].lower() if len(values) > 9 else values[0].lower()
+            problem = "" if current.problem == _UNVALIDATED else current.problem
+            current = SignatureFact(signer, values[0].lower(), int(values[2]), int(values[3]), current.identity, problem)
+    _close(facts, current)
+    return tuple(facts)
+
+
+_UNVALIDATED = "the signature was not validated"
+_VERDICTS = {
+    "GOODSIG": _UNVALIDATED,
+    "BADSIG": "openpgp: invalid signature: hash mismatch",
+    "EXPSIG": "the signature has expired",
+    "EXPKEYSIG": "the signing key has expired",
+    "REVKEYSIG": "the signing key was revoked",
+    "ERRSIG": "the signature cannot be checked",
+}
+
+
+def _close(facts: list[SignatureFact], current: SignatureFact | None) -> None:
+    if current is not None:
+        facts.append(current)
+
+
+def check_file(path: str, signature: bytes, keystore: Keystore, keys: tuple[TrustedKey, ...]) -> tuple[SignatureFact, ...]:
+    """:func:`verify_detached`, with a malformed signature file reported as a signature that was looked at and failed."""
+    try:
+        return verify_detached(path, signature, keystore, keys)
+    except FormatError as error:
+        return (SignatureFact("", problem=str(error)),)

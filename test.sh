@@ -1,0 +1,39 @@
+#!/bin/sh
+# Install what the tests need on a bare Debian 12 (as root) and run them all:
+#
+#     sh test.sh               linters and every test
+#     sh test.sh tests/unit    arguments go to pytest
+#
+# The tests that act as root run in namespaces of their own (tests/sandbox.py).
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here"
+python=/usr/bin/python3
+
+if [ "$(id -u)" = 0 ]; then
+    packages="python3 python3-venv python3-dev gcc libc6-dev libsystemd-dev pkg-config gnupg gpgv ca-certificates busybox-static
+        skopeo umoci podman buildah runc crun conmon docker-registry apache2-utils openssl mmdebstrap iproute2 zstd xz-utils bzip2 attr libcap2-bin
+        strace shellcheck git tar util-linux procps e2fsprogs"
+    missing=
+    for package in $packages; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+    done
+    if [ -n "$missing" ]; then
+        apt-get update -q
+        # shellcheck disable=SC2086  # a list of words
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
+    fi
+fi
+
+venv=$here/.venv
+[ -x "$venv/bin/python" ] || $python -m venv "$venv"
+"$venv/bin/pip" install -q --disable-pip-version-check --upgrade setuptools wheel
+"$venv/bin/pip" install -q --disable-pip-version-check --no-build-isolation -e ".[fast,test]"
+
+export PATH="$venv/bin:$PATH"
+export RKTPY_TEST_REQUIRE_TOOLS="${RKTPY_TEST_REQUIRE_TOOLS:-1}"
+if [ "$#" = 0 ]; then
+    set -- tests
+fi
+exec "$venv/bin/python" tests/sandbox.py "$venv/bin/python" -m pytest -n 2 --dist loadfile -q "$@"
