@@ -37,7 +37,7 @@ trap 'rm -rf "$copy"' EXIT
 cp -a "$here/." "$copy/"
 rm -rf "$copy/build" "$copy/.venv" "$copy"/*.egg-info
 "$lib/venv/bin/pip" install -q --disable-pip-version-check --force-reinstall --no-deps "$copy"
-"$lib/venv/bin/pip" install -q --disable-pip-version-check "$copy[fast]"
+"$lib/venv/bin/pip" install -q --disable-pip-version-check "${copy}[fast]"
 "$lib/venv/bin/python" -m compileall -q "$lib/venv/lib" || true
 
 site=$("$lib/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
