@@ -41,7 +41,8 @@ class FetchOptions(Record):
     """How references are turned into stored images.
 
     ``pull_policy`` is ``new``, ``update`` or ``never``; ``progress`` is ``auto`` (bars on a terminal), ``json`` or ``none``;
-    ``render`` asks that the tree is rendered while the image arrives. ``platform`` is ``os/arch[/variant]`` or empty for the host's.
+    ``render`` asks that the tree is rendered while the image arrives. ``platform`` is ``os/arch[/variant]`` or empty for the
+    host's.
     """
 
     pull_policy: str = "new"

@@ -1,0 +1,152 @@
+"""What ``status`` and ``list`` show of a pod, as documents.
+
+The JSON is that of rkt's api/v1 (RKT.md 1.3), all times in ns since the epoch. Reads the few small files that are needed and no
+more, because ``list`` does so for every pod. Hot-path module.
+"""
+
+from __future__ import annotations
+
+from rktpy.errors import RktpyError
+from rktpy.stage0.pods import (
+    ABORTED_PREPARE,
+    EMBRYO,
+    EXITED,
+    EXITED_DELETING,
+    EXITED_GARBAGE,
+    PREPARED,
+    PREPARING,
+    RUNNING,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rktpy.stage0.pods import Pod
+
+#: The members of a network in net-info.json that are shown, in order.
+_NETWORK = ("netName", "netConf", "pluginPath", "ifName", "ip", "args", "mask")
+_APP_STATES = {EMBRYO: "unknown", PREPARING: "unknown", ABORTED_PREPARE: "unknown", PREPARED: "created", RUNNING: "running"}
+
+
+def pod_document(pod: Pod) -> dict[str, Any]:
+    """The document of one pod that ``status --format=json`` and ``list --format=json`` print.
+
+    Raises RktpyError or OSError when a file of the pod cannot be read.
+    """
+    document: dict[str, Any] = {"name": pod.uuid, "state": pod.state}
+    networks = pod.networks()
+    if networks:
+        document["networks"] = [{name: network.get(name, "") for name in _NETWORK} for network in networks]
+    created, started = pod.created_ns, pod.started_ns
+    if pod.has_manifest:
+        manifest = pod.manifest_document()
+        apps = [_app_document(pod, manifest, app, created, started) for app in pod.app_documents()]
+        if apps:
+            document["app_names"] = [app["name"] for app in apps]
+            document["apps"] = apps
+    else:
+        manifest = {}
+    if created is not None:
+        document["created_at"] = created
+    if started is not None:
+        document["started_at"] = started
+    for name, member in (("user_annotations", "userAnnotations"), ("user_labels", "userLabels")):
+        if manifest.get(member):
+            document[name] = manifest[member]
+    return document
+
+
+def _app_document(
+    pod: Pod, manifest: dict[str, Any], entry: dict[str, Any], created: int | None, started: int | None
+) -> dict[str, Any]:
+    name: str = entry["name"]
+    status = pod.app_status(name)
+    app: dict[str, Any] = {"name": name, "state": "exited" if status is not None else _APP_STATES.get(pod.state, "exited")}
+    if created is not None:
+        app["created_at"] = created
+    if started is not None:
+        app["started_at"] = started
+    finished = pod.app_finished_ns(name) if status is not None else None
+    if finished is None:
+        finished = pod.gc_marked_ns
+    if finished is not None:
+        app["finished_at"] = finished
+    if status is not None:
+        app["exit_code"] = status
+    app["image_id"] = entry.get("image", {}).get("id", "")
+    mounts = _mounts(manifest, entry)
+    if mounts:
+        app["mounts"] = mounts
+    settings = entry.get("app") or {}
+    for member, key in (("user_annotations", "userAnnotations"), ("user_labels", "userLabels")):
+        if settings.get(key):
+            app[member] = settings[key]
+    return app
+
+
+def _mounts(manifest: dict[str, Any], entry: dict[str, Any]) -> list[dict[str, Any]]:
+    mounts = entry.get("mounts")
+    if not mounts:
+        return []
+    volumes = {volume.get("name"): volume for volume in manifest.get("volumes") or ()}
+    shown: list[dict[str, Any]] = []
+    for mount in mounts:
+        volume = mount.get("appVolume") or volumes.get(mount.get("volume")) or {}
+        shown.append(
+            {
+                "name": mount.get("volume", ""),
+                "container_path": mount.get("path", ""),
+                "host_path": volume.get("source", ""),
+                "read_only": bool(volume.get("readOnly", False)),
+            }
+        )
+    return shown
+
+
+def status_lines(pod: Pod, format_time: Any) -> list[str]:
+    """The lines ``key=value`` that ``status`` prints. ``format_time`` turns ns since the epoch into text."""
+    lines = [f"state={pod.state}"]
+    created = pod.created_ns
+    if created is not None:
+        lines.append(f"created={format_time(created)}")
+    started = pod.started_ns
+    if started is not None:
+        lines.append(f"started={format_time(started)}")
+    if pod.state in (RUNNING, EXITED):
+        lines.append(f"networks={network_text(pod.networks())}")
+    if pod.state not in (RUNNING, EXITED, EXITED_GARBAGE, EXITED_DELETING, "deleting"):
+        return lines
+    pid = pod.pid()
+    if pid is not None:
+        lines.append(f"pid={pid}")
+    lines.append(f"exited={'true' if pod.state in (EXITED, EXITED_GARBAGE) else 'false'}")
+    if pod.state != RUNNING and pod.has_manifest:
+        lines.extend(f"app-{name}={status}" for name, status in pod.app_statuses().items())
+    return lines
+
+
+def network_text(networks: list[dict[str, Any]]) -> str:
+    """Networks as ``list`` and ``status`` show them: ``name:ip4=address`` joined by commas."""
+    return ", ".join(f"{network.get('netName', '')}:ip4={network.get('ip', '')}" for network in networks)
+
+
+def image_name(pod: Pod, app: dict[str, Any]) -> str:
+    """Name and version of an app's image, from the pod manifest's entry or else from the image manifest kept with the pod.
+
+    Raises RktpyError when neither can be read.
+    """
+    image: dict[str, Any] = app.get("image") or {}
+    name = image.get("name")
+    labels = image.get("labels")
+    if not name:
+        try:
+            manifest = pod.image_manifest(app["name"])
+        except OSError as error:
+            raise RktpyError(f"pod {pod.uuid} ImageManifest could not be loaded") from error
+        name = manifest.get("name", "")
+        labels = manifest.get("labels")
+    for label in labels or ():
+        if label.get("name") == "version":
+            return f"{name}:{label.get('value')}"
+    return str(name)
