@@ -1,0 +1,243 @@
+"""The functions of ``_sys.c`` without a compiler: the same names, arguments and errors, through ctypes.
+
+ctypes costs 3-5 ms, so it is loaded at the first call and not when this module is imported. System call numbers from 424 on are
+the same on all architectures; the three older ones that have no function in every C library are listed per machine.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EINTR, EINVAL, ENOSYS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from os import PathLike
+    from typing import Any
+
+    Path = str | bytes | PathLike[str]
+
+_AT_424 = {
+    "pidfd_send_signal": 424,
+    "open_tree": 428,
+    "move_mount": 429,
+    "fsopen": 430,
+    "fsconfig": 431,
+    "fsmount": 432,
+    "pidfd_open": 434,
+    "close_range": 436,
+    "openat2": 437,
+    "mount_setattr": 442,
+}
+_BY_MACHINE = {
+    "x86_64": {"pivot_root": 155, "capget": 125, "capset": 126, "renameat2": 316, "seccomp": 317},
+    "aarch64": {"pivot_root": 41, "capget": 90, "capset": 91, "renameat2": 276, "seccomp": 277},
+    "i686": {"pivot_root": 217, "capget": 184, "capset": 185, "renameat2": 353, "seccomp": 354},
+}
+_CAPABILITY_VERSION_3 = 0x20080522
+
+_loaded: Any = None
+
+
+def _c() -> Any:
+    """ctypes and the C library, once."""
+    global _loaded
+    if _loaded is None:
+        import ctypes
+
+        library = ctypes.CDLL(None, use_errno=True)
+        library.syscall.restype = ctypes.c_long
+        _loaded = (ctypes, library)
+    return _loaded
+
+
+def _number(name: str) -> int:
+    if name in _AT_424:
+        return _AT_424[name]
+    machine = os.uname().machine
+    try:
+        return _BY_MACHINE[machine][name]
+    except KeyError:
+        raise OSError(ENOSYS, f"system call {name} has no known number on {machine}") from None
+
+
+def _text(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    encoded = os.fsencode(path)
+    if b"\0" in encoded:
+        raise ValueError("embedded null byte")
+    return encoded
+
+
+def _checked(call: Any, arguments: tuple[Any, ...], first: object = None, second: object = None) -> int:
+    """Call until not interrupted; raise with the first path that was given."""
+    ctypes = _c()[0]
+    while True:
+        result: int = call(*arguments)
+        if result >= 0:
+            return result
+        number: int = ctypes.get_errno()
+        if number != EINTR:
+            break
+    if first is None:
+        first, second = second, None
+    if second is None:
+        raise OSError(number, os.strerror(number), first)
+    raise OSError(number, os.strerror(number), first, None, second)
+
+
+def _raw(name: str, arguments: tuple[Any, ...], first: object = None, second: object = None) -> int:
+    """A system call by number; integers are widened to a register, None is a null pointer."""
+    ctypes, library = _c()
+    wide = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
+    return _checked(library.syscall, (ctypes.c_long(_number(name)), *wide), first, second)
+
+
+def mount(source: Path | None, target: Path, fstype: Path | None, flags: int, data: Path | None, /) -> None:
+    """mount(2); a path or text may be None for a null pointer."""
+    ctypes, library = _c()
+    _checked(library.mount, (_text(source), _text(target), _text(fstype), ctypes.c_ulong(flags), _text(data)), target, source)
+
+
+def umount2(target: Path, flags: int, /) -> None:
+    """umount2(2)."""
+    _checked(_c()[1].umount2, (_text(target), flags), target)
+
+
+def pivot_root(new_root: Path, put_old: Path, /) -> None:
+    """pivot_root(2)."""
+    _raw("pivot_root", (_text(new_root), _text(put_old)), new_root, put_old)
+
+
+def unshare(flags: int, /) -> None:
+    """unshare(2)."""
+    ctypes, library = _c()
+    _checked(library.unshare, (ctypes.c_int(flags),))
+
+
+def setns(fd: int, nstype: int, /) -> None:
+    """setns(2)."""
+    ctypes, library = _c()
+    _checked(library.setns, (fd, ctypes.c_int(nstype)))
+
+
+def open_tree(dirfd: int, path: Path, flags: int, /) -> int:
+    """open_tree(2)."""
+    return _raw("open_tree", (dirfd, _text(path), flags), path)
+
+
+def move_mount(from_fd: int, from_path: Path, to_fd: int, to_path: Path, flags: int, /) -> None:
+    """move_mount(2)."""
+    _raw("move_mount", (from_fd, _text(from_path), to_fd, _text(to_path), flags), to_path, from_path)
+
+
+def fsopen(fstype: str, flags: int, /) -> int:
+    """fsopen(2)."""
+    return _raw("fsopen", (_text(fstype), flags))
+
+
+def fsconfig(fd: int, command: int, key: Path | None, value: Path | None, aux: int, /) -> None:
+    """fsconfig(2) with string values."""
+    _raw("fsconfig", (fd, command, _text(key), _text(value), aux), value)
+
+
+def fsmount(fd: int, flags: int, attributes: int, /) -> int:
+    """fsmount(2)."""
+    return _raw("fsmount", (fd, flags, attributes))
+
+
+def mount_setattr(dirfd: int, path: Path, flags: int, attr_set: int, attr_clr: int, propagation: int, userns_fd: int, /) -> None:
+    """mount_setattr(2)."""
+    ctypes = _c()[0]
+    attributes = (ctypes.c_uint64 * 4)(attr_set, attr_clr, propagation, userns_fd)
+    _raw("mount_setattr", (dirfd, _text(path), flags, attributes, 32), path)
+
+
+def openat2(dirfd: int, path: Path, flags: int, mode: int, resolve: int, /) -> int:
+    """openat2(2)."""
+    ctypes = _c()[0]
+    how = (ctypes.c_uint64 * 3)(flags, mode, resolve)
+    return _raw("openat2", (dirfd, _text(path), how, 24), path)
+
+
+def renameat2(from_fd: int, from_path: Path, to_fd: int, to_path: Path, flags: int, /) -> None:
+    """renameat2(2)."""
+    _raw("renameat2", (from_fd, _text(from_path), to_fd, _text(to_path), flags), from_path, to_path)
+
+
+def syncfs(fd: int, /) -> None:
+    """syncfs(2)."""
+    _checked(_c()[1].syncfs, (fd,))
+
+
+def sync_file_range(fd: int, offset: int, length: int, flags: int, /) -> None:
+    """sync_file_range(2)."""
+    ctypes, library = _c()
+    _checked(library.sync_file_range, (fd, ctypes.c_int64(offset), ctypes.c_int64(length), ctypes.c_uint(flags)))
+
+
+def sethostname(name: str | bytes, /) -> None:
+    """sethostname(2)."""
+    ctypes, library = _c()
+    encoded = name.encode() if isinstance(name, str) else name
+    _checked(library.sethostname, (encoded, ctypes.c_size_t(len(encoded))))
+
+
+def setdomainname(name: str | bytes, /) -> None:
+    """setdomainname(2)."""
+    ctypes, library = _c()
+    encoded = name.encode() if isinstance(name, str) else name
+    _checked(library.setdomainname, (encoded, ctypes.c_size_t(len(encoded))))
+
+
+def prctl(option: int, arg2: int, arg3: int, arg4: int, arg5: int, /) -> int:
+    """prctl(2) with integer arguments."""
+    ctypes, library = _c()
+    return _checked(library.prctl, (option, *(ctypes.c_ulong(value) for value in (arg2, arg3, arg4, arg5))))
+
+
+def capget() -> tuple[int, int, int]:
+    """capget(2) of this thread: the effective, permitted and inheritable sets as bit masks."""
+    ctypes = _c()[0]
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    data = (ctypes.c_uint32 * 6)()
+    _raw("capget", (header, data))
+    return data[3] << 32 | data[0], data[4] << 32 | data[1], data[5] << 32 | data[2]
+
+
+def capset(effective: int, permitted: int, inheritable: int, /) -> None:
+    """capset(2) of this thread, sets as bit masks."""
+    ctypes = _c()[0]
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    low = 0xFFFFFFFF
+    data = (ctypes.c_uint32 * 6)(
+        effective & low, permitted & low, inheritable & low, effective >> 32, permitted >> 32, inheritable >> 32
+    )
+    _raw("capset", (header, data))
+
+
+def seccomp_filter(program: bytes, flags: int, /) -> int:
+    """seccomp(SECCOMP_SET_MODE_FILTER); ``program`` is the bytes of ``struct sock_filter[]``."""
+    ctypes = _c()[0]
+    if len(program) % 8 or len(program) // 8 > 65535:
+        raise OSError(EINVAL, os.strerror(EINVAL))
+
+    class Program(ctypes.Structure):  # type: ignore[misc, name-defined, unused-ignore]
+        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+
+    return _raw("seccomp", (1, flags, ctypes.byref(Program(len(program) // 8, program))))
+
+
+def close_range(first: int, last: int, flags: int, /) -> None:
+    """close_range(2)."""
+    _raw("close_range", (first, last, flags))
+
+
+def pidfd_open(pid: int, flags: int, /) -> int:
+    """pidfd_open(2)."""
+    return _raw("pidfd_open", (pid, flags))
+
+
+def pidfd_send_signal(fd: int, signal: int, flags: int, /) -> None:
+    """pidfd_send_signal(2) without siginfo."""
+    _raw("pidfd_send_signal", (fd, signal, None, flags))

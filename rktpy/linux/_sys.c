@@ -1,0 +1,517 @@
+/*
+ * System calls for rktpy, limited API of Python 3.11.
+ *
+ * One function per system call. A function retries on EINTR (letting Python's signal handlers run first, as PEP 475 does) and raises
+ * OSError with errno and the path it was given. It decides nothing, logs nothing, keeps nothing.
+ *
+ * Structures and numbers of newer calls are spelt out here so that the file builds with old kernel headers. The numbers from 424 on
+ * are the same on all architectures.
+ */
+#define _GNU_SOURCE
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
+#endif
+#ifndef SYS_open_tree
+#define SYS_open_tree 428
+#endif
+#ifndef SYS_move_mount
+#define SYS_move_mount 429
+#endif
+#ifndef SYS_fsopen
+#define SYS_fsopen 430
+#endif
+#ifndef SYS_fsconfig
+#define SYS_fsconfig 431
+#endif
+#ifndef SYS_fsmount
+#define SYS_fsmount 432
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifndef SYS_openat2
+#define SYS_openat2 437
+#endif
+#ifndef SYS_mount_setattr
+#define SYS_mount_setattr 442
+#endif
+
+struct how_to_open {
+    uint64_t flags, mode, resolve;
+};
+
+struct mount_attributes {
+    uint64_t attr_set, attr_clr, propagation, userns_fd;
+};
+
+struct filter_instruction {
+    uint16_t code;
+    uint8_t jt, jf;
+    uint32_t k;
+};
+
+struct filter_program {
+    unsigned short len;
+    const struct filter_instruction *filter;
+};
+
+struct cap_header {
+    uint32_t version;
+    int pid;
+};
+
+struct cap_data {
+    uint32_t effective, permitted, inheritable;
+};
+
+#define CAP_VERSION_3 0x20080522u
+
+/* Run `call` without the interpreter lock until it is not interrupted. When a signal handler raised, the result is -1 and the exception
+ * is set, which raised() leaves alone. */
+#define RETRY(result, call)                                                                                                          \
+    do {                                                                                                                             \
+        int errno_;                                                                                                                  \
+        Py_BEGIN_ALLOW_THREADS                                                                                                       \
+        result = (long)(call);                                                                                                       \
+        errno_ = errno;                                                                                                              \
+        Py_END_ALLOW_THREADS                                                                                                         \
+        errno = errno_;                                                                                                              \
+    } while (result < 0 && errno == EINTR && PyErr_CheckSignals() == 0)
+
+/* A path argument: str or bytes as PyUnicode_FSConverter takes them, or None for a null pointer. */
+struct path {
+    PyObject *given;
+    PyObject *bytes;
+    const char *text;
+};
+
+static int path_converter(PyObject *argument, void *address)
+{
+    struct path *path = address;
+    if (argument == NULL) { /* a later argument was wrong */
+        Py_CLEAR(path->bytes);
+        return 1;
+    }
+    path->given = argument;
+    path->bytes = NULL;
+    path->text = NULL;
+    if (argument == Py_None)
+        return 1;
+    if (!PyUnicode_FSConverter(argument, &path->bytes))
+        return 0;
+    path->text = PyBytes_AsString(path->bytes);
+    return path->text != NULL ? Py_CLEANUP_SUPPORTED : 0;
+}
+
+static PyObject *raised(PyObject *first, PyObject *second)
+{
+    if (PyErr_Occurred())
+        return NULL;
+    if (first == Py_None)
+        first = NULL;
+    if (second == Py_None)
+        second = NULL;
+    if (first == NULL) {
+        first = second;
+        second = NULL;
+    }
+    if (second == NULL)
+        return PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, first);
+    return PyErr_SetFromErrnoWithFilenameObjects(PyExc_OSError, first, second);
+}
+
+static PyObject *none(long result, PyObject *first, PyObject *second)
+{
+    if (result < 0)
+        return raised(first, second);
+    Py_RETURN_NONE;
+}
+
+static PyObject *number(long result, PyObject *first)
+{
+    if (result < 0)
+        return raised(first, NULL);
+    return PyLong_FromLong(result);
+}
+
+static PyObject *sys_mount(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct path source = {0}, target = {0}, fstype = {0}, data = {0};
+    unsigned long flags;
+    long result;
+    PyObject *answer;
+    if (!PyArg_ParseTuple(args, "O&O&O&kO&:mount", path_converter, &source, path_converter, &target, path_converter, &fstype, &flags,
+                          path_converter, &data))
+        return NULL;
+    RETRY(result, mount(source.text, target.text, fstype.text, flags, data.text));
+    answer = none(result, target.given, source.given);
+    Py_XDECREF(source.bytes);
+    Py_XDECREF(target.bytes);
+    Py_XDECREF(fstype.bytes);
+    Py_XDECREF(data.bytes);
+    return answer;
+}
+
+static PyObject *sys_umount2(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct path target = {0};
+    int flags;
+    long result;
+    PyObject *answer;
+    if (!PyArg_ParseTuple(args, "O&i:umount2", path_converter, &target, &flags))
+        return NULL;
+    RETRY(result, umount2(target.text, flags));
+    answer = none(result, target.given, NULL);
+    Py_XDECREF(target.bytes);
+    return answer;
+}
+
+static PyObject *sys_pivot_root(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct path new_root = {0}, put_old = {0};
+    long result;
+    PyObject *answer;
+    if (!PyArg_ParseTuple(args, "O&O&:pivot_root", path_converter, &new_root, path_converter, &put_old))
+        return NULL;
+    RETRY(result, syscall(SYS_pivot_root, new_root.text, put_old.text));
+    answer = none(result, new_root.given, put_old.given);
+    Py_XDECREF(new_root.bytes);
+    Py_XDECREF(put_old.bytes);
+    return answer;
+}
+
+static PyObject *sys_unshare(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    unsigned int flags;
+    long result;
+    if (!PyArg_ParseTuple(args, "I:unshare", &flags))
+        return NULL;
+    RETRY(result, unshare((int)flags));
+    return none(result, NULL, NULL);
+}
+
+static PyObject *sys_setns(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int fd;
+    unsigned int nstype;
+    long result;
+    if (!PyArg_ParseTuple(args, "iI:setns", &fd, &nstype))
+        return NULL;
+    RETRY(result, setns(fd, (int)nstype));
+    return none(result, NULL, NULL);
+}
+
+static PyObject *sys_open_tree(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct path path = {0};
+    int dirfd;
+    unsigned int flags;
+    long result;
+    PyObject *answer;
+    if (!PyArg_ParseTuple(args, "iO&I:open_tree", &dirfd, path_converter, &path, &flags))
+        return NULL;
+    RETRY(result, syscall(SYS_open_tree, dirfd, path.text, flags));
+    answer = number(result, path.given);
+    Py_XDECREF(path.bytes);
+    return answer;
+}
+
+static PyObject *sys_move_mount(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct path from = {0}, to = {0};
+    int from_fd, to_fd;
+    unsigned int flags;
+    long result;
+    PyObject *answer;
+    if (!PyArg_ParseTuple(args, "iO&iO&I:move_mount", &from_fd, path_converter, &from, &to_fd, path_converter, &to, &flags))
+        return NULL;
+    RETRY(result, syscall(SYS_move_mount, from_fd, from.text, to_fd, to.text, flags));
+    answer = none(result, to.given, from.given);
+    Py_XDECREF(from.bytes);
+    Py_XDECREF(to.bytes);
+    return answer;
+}
+
+static PyObject *sys_fsopen(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    const char *fstype;
+    unsigned int flags;
+    long result;
+    if (!PyArg_ParseTuple(args, "sI:fsopen", &fstype, &flags))
+        return NULL;
+    RETRY(result, syscall(SYS_fsopen, fstype, flags));
+    return number(result, NULL);
+}
+
+static PyObject *sys_fsconfig(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct path key = {0}, value = {0};
+    int fd, aux;
+    unsigned int command;
+    long result;
+    PyObject *answer;
+    if (!PyArg_ParseTuple(args, "iIO&O&i:fsconfig", &fd, &command, path_converter, &key, path_converter, &value, &aux))
+        return NULL;
+    RETRY(result, syscall(SYS_fsconfig, fd, command, key.text, value.text, aux));
+    answer = none(result, value.given, NULL);
+    Py_XDECREF(key.bytes);
+    Py_XDECREF(value.bytes);
+    return answer;
+}
+
+static PyObject *sys_fsmount(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int fd;
+    unsigned int flags, attributes;
+    long result;
+    if (!PyArg_ParseTuple(args, "iII:fsmount", &fd, &flags, &attributes))
+        return NULL;
+    RETRY(result, syscall(SYS_fsmount, fd, flags, attributes));
+    return number(result, NULL);
+}
+
+static PyObject *sys_mount_setattr(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct path path = {0};
+    struct mount_attributes attributes = {0};
+    int dirfd;
+    unsigned int flags;
+    unsigned long long attr_set, attr_clr, propagation, userns_fd;
+    long result;
+    PyObject *answer;
+    if (!PyArg_ParseTuple(args, "iO&IKKKK:mount_setattr", &dirfd, path_converter, &path, &flags, &attr_set, &attr_clr, &propagation,
+                          &userns_fd))
+        return NULL;
+    attributes.attr_set = attr_set;
+    attributes.attr_clr = attr_clr;
+    attributes.propagation = propagation;
+    attributes.userns_fd = userns_fd;
+    RETRY(result, syscall(SYS_mount_setattr, dirfd, path.text, flags, &attributes, sizeof attributes));
+    answer = none(result, path.given, NULL);
+    Py_XDECREF(path.bytes);
+    return answer;
+}
+
+static PyObject *sys_openat2(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct path path = {0};
+    struct how_to_open how = {0};
+    int dirfd;
+    unsigned long long flags, mode, resolve;
+    long result;
+    PyObject *answer;
+    if (!PyArg_ParseTuple(args, "iO&KKK:openat2", &dirfd, path_converter, &path, &flags, &mode, &resolve))
+        return NULL;
+    how.flags = flags;
+    how.mode = mode;
+    how.resolve = resolve;
+    RETRY(result, syscall(SYS_openat2, dirfd, path.text, &how, sizeof how));
+    answer = number(result, path.given);
+    Py_XDECREF(path.bytes);
+    return answer;
+}
+
+static PyObject *sys_renameat2(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct path from = {0}, to = {0};
+    int from_fd, to_fd;
+    unsigned int flags;
+    long result;
+    PyObject *answer;
+    if (!PyArg_ParseTuple(args, "iO&iO&I:renameat2", &from_fd, path_converter, &from, &to_fd, path_converter, &to, &flags))
+        return NULL;
+    RETRY(result, syscall(SYS_renameat2, from_fd, from.text, to_fd, to.text, flags));
+    answer = none(result, from.given, to.given);
+    Py_XDECREF(from.bytes);
+    Py_XDECREF(to.bytes);
+    return answer;
+}
+
+static PyObject *sys_syncfs(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int fd;
+    long result;
+    if (!PyArg_ParseTuple(args, "i:syncfs", &fd))
+        return NULL;
+    RETRY(result, syncfs(fd));
+    return none(result, NULL, NULL);
+}
+
+static PyObject *sys_sync_file_range(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int fd;
+    long long offset, length;
+    unsigned int flags;
+    long result;
+    if (!PyArg_ParseTuple(args, "iLLI:sync_file_range", &fd, &offset, &length, &flags))
+        return NULL;
+    RETRY(result, sync_file_range(fd, offset, length, flags));
+    return none(result, NULL, NULL);
+}
+
+static PyObject *sys_sethostname(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    const char *name;
+    Py_ssize_t length;
+    long result;
+    if (!PyArg_ParseTuple(args, "s#:sethostname", &name, &length))
+        return NULL;
+    RETRY(result, sethostname(name, (size_t)length));
+    return none(result, NULL, NULL);
+}
+
+static PyObject *sys_setdomainname(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    const char *name;
+    Py_ssize_t length;
+    long result;
+    if (!PyArg_ParseTuple(args, "s#:setdomainname", &name, &length))
+        return NULL;
+    RETRY(result, setdomainname(name, (size_t)length));
+    return none(result, NULL, NULL);
+}
+
+static PyObject *sys_prctl(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int option;
+    unsigned long second, third, fourth, fifth;
+    long result;
+    if (!PyArg_ParseTuple(args, "ikkkk:prctl", &option, &second, &third, &fourth, &fifth))
+        return NULL;
+    RETRY(result, prctl(option, second, third, fourth, fifth));
+    return number(result, NULL);
+}
+
+static PyObject *sys_capget(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    struct cap_header header = {CAP_VERSION_3, 0};
+    struct cap_data data[2] = {{0}};
+    if (syscall(SYS_capget, &header, data) < 0)
+        return raised(NULL, NULL);
+    return Py_BuildValue("(KKK)", (unsigned long long)data[1].effective << 32 | data[0].effective,
+                         (unsigned long long)data[1].permitted << 32 | data[0].permitted,
+                         (unsigned long long)data[1].inheritable << 32 | data[0].inheritable);
+}
+
+static PyObject *sys_capset(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct cap_header header = {CAP_VERSION_3, 0};
+    struct cap_data data[2] = {{0}};
+    unsigned long long effective, permitted, inheritable;
+    if (!PyArg_ParseTuple(args, "KKK:capset", &effective, &permitted, &inheritable))
+        return NULL;
+    data[0].effective = (uint32_t)effective;
+    data[1].effective = (uint32_t)(effective >> 32);
+    data[0].permitted = (uint32_t)permitted;
+    data[1].permitted = (uint32_t)(permitted >> 32);
+    data[0].inheritable = (uint32_t)inheritable;
+    data[1].inheritable = (uint32_t)(inheritable >> 32);
+    return none(syscall(SYS_capset, &header, data), NULL, NULL);
+}
+
+/* seccomp(SECCOMP_SET_MODE_FILTER): the program is the bytes of struct sock_filter[], in the machine's byte order. */
+static PyObject *sys_seccomp_filter(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct filter_program program = {0};
+    const char *bytes;
+    Py_ssize_t length;
+    unsigned int flags;
+    long result;
+    if (!PyArg_ParseTuple(args, "y#I:seccomp_filter", &bytes, &length, &flags))
+        return NULL;
+    if (length % (Py_ssize_t)sizeof(struct filter_instruction) != 0 || length / (Py_ssize_t)sizeof(struct filter_instruction) > 65535) {
+        errno = EINVAL;
+        return raised(NULL, NULL);
+    }
+    program.len = (unsigned short)(length / (Py_ssize_t)sizeof(struct filter_instruction));
+    program.filter = (const struct filter_instruction *)bytes;
+    RETRY(result, syscall(SYS_seccomp, 1u, flags, &program));
+    return number(result, NULL);
+}
+
+static PyObject *sys_close_range(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    unsigned int first, last, flags;
+    long result;
+    if (!PyArg_ParseTuple(args, "III:close_range", &first, &last, &flags))
+        return NULL;
+    RETRY(result, syscall(SYS_close_range, first, last, flags));
+    return none(result, NULL, NULL);
+}
+
+static PyObject *sys_pidfd_open(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int pid;
+    unsigned int flags;
+    long result;
+    if (!PyArg_ParseTuple(args, "iI:pidfd_open", &pid, &flags))
+        return NULL;
+    RETRY(result, syscall(SYS_pidfd_open, pid, flags));
+    return number(result, NULL);
+}
+
+static PyObject *sys_pidfd_send_signal(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int fd, number_of_signal;
+    unsigned int flags;
+    long result;
+    if (!PyArg_ParseTuple(args, "iiI:pidfd_send_signal", &fd, &number_of_signal, &flags))
+        return NULL;
+    RETRY(result, syscall(SYS_pidfd_send_signal, fd, number_of_signal, NULL, flags));
+    return none(result, NULL, NULL);
+}
+
+#define METHOD(name, signature) {#name, sys_##name, METH_VARARGS, signature}
+
+static PyMethodDef methods[] = {
+    METHOD(mount, "mount(source, target, fstype, flags, data)"),
+    METHOD(umount2, "umount2(target, flags)"),
+    METHOD(pivot_root, "pivot_root(new_root, put_old)"),
+    METHOD(unshare, "unshare(flags)"),
+    METHOD(setns, "setns(fd, nstype)"),
+    METHOD(open_tree, "open_tree(dirfd, path, flags) -> fd"),
+    METHOD(move_mount, "move_mount(from_fd, from_path, to_fd, to_path, flags)"),
+    METHOD(fsopen, "fsopen(fstype, flags) -> fd"),
+    METHOD(fsconfig, "fsconfig(fd, command, key, value, aux)"),
+    METHOD(fsmount, "fsmount(fd, flags, attributes) -> fd"),
+    METHOD(mount_setattr, "mount_setattr(dirfd, path, flags, attr_set, attr_clr, propagation, userns_fd)"),
+    METHOD(openat2, "openat2(dirfd, path, flags, mode, resolve) -> fd"),
+    METHOD(renameat2, "renameat2(from_fd, from_path, to_fd, to_path, flags)"),
+    METHOD(syncfs, "syncfs(fd)"),
+    METHOD(sync_file_range, "sync_file_range(fd, offset, length, flags)"),
+    METHOD(sethostname, "sethostname(name)"),
+    METHOD(setdomainname, "setdomainname(name)"),
+    METHOD(prctl, "prctl(option, arg2, arg3, arg4, arg5) -> int"),
+    {"capget", sys_capget, METH_NOARGS, "capget() -> (effective, permitted, inheritable)"},
+    METHOD(capset, "capset(effective, permitted, inheritable)"),
+    METHOD(seccomp_filter, "seccomp_filter(program, flags) -> int"),
+    METHOD(close_range, "close_range(first, last, flags)"),
+    METHOD(pidfd_open, "pidfd_open(pid, flags) -> fd"),
+    METHOD(pidfd_send_signal, "pidfd_send_signal(fd, signal, flags)"),
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "rktpy.linux._sys", "System calls that Python 3.11's os lacks.", 0, methods, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__sys(void)
+{
+    return PyModuleDef_Init(&definition);
+}

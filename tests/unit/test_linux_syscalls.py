@@ -1,0 +1,189 @@
+"""The C extension and its ctypes fallback: the same functions, the same errors."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import os
+import signal
+import struct
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+from rktpy.linux import _ctypes, syscalls
+from rktpy.linux import constants as c
+
+try:
+    from rktpy.linux import _sys
+except ImportError:
+    _sys = None  # type: ignore[assignment, unused-ignore]
+
+
+@pytest.fixture(params=["extension", "ctypes"])
+def calls(request: pytest.FixtureRequest) -> ModuleType:
+    if request.param == "ctypes":
+        return _ctypes
+    if _sys is None:
+        pytest.skip("the C extension is not built")
+    return _sys
+
+
+def test_same_names() -> None:
+    if _sys is None:
+        pytest.skip("the C extension is not built")
+    ours = {name for name, value in vars(_sys).items() if not name.startswith("_") and callable(value)}
+    fallback = {name for name, value in vars(_ctypes).items() if inspect.isfunction(value) and not name.startswith("_")}
+    assert ours == fallback == set(syscalls.__all__)
+
+
+def test_importing_the_fallback_does_not_load_ctypes() -> None:
+    program = f"import sys; sys.path.insert(0, {os.getcwd()!r}); import rktpy.linux._ctypes; sys.exit('ctypes' in sys.modules)"
+    assert subprocess.run([sys.executable, "-I", "-c", program]).returncode == 0
+
+
+@pytest.mark.parametrize("path", ["/does/not/exist", b"/does/not/exist"])
+def test_error_carries_errno_and_path(calls: ModuleType, path: str | bytes) -> None:
+    with pytest.raises(FileNotFoundError) as raised:
+        calls.openat2(c.AT_FDCWD, path, os.O_RDONLY, 0, 0)
+    assert raised.value.errno == errno.ENOENT
+    assert raised.value.filename == path
+
+
+def test_two_paths_in_an_error(calls: ModuleType, tmp_path: object) -> None:
+    with pytest.raises(FileNotFoundError) as raised:
+        calls.renameat2(c.AT_FDCWD, f"{tmp_path}/a", c.AT_FDCWD, f"{tmp_path}/b", 0)
+    assert (raised.value.filename, raised.value.filename2) == (f"{tmp_path}/a", f"{tmp_path}/b")
+
+
+def test_embedded_null_byte_is_refused(calls: ModuleType) -> None:
+    with pytest.raises(ValueError, match="null byte"):
+        calls.openat2(c.AT_FDCWD, "/tmp\0/x", os.O_RDONLY, 0, 0)
+
+
+def test_openat2_stays_in_root(calls: ModuleType, tmp_path: object) -> None:
+    os.mkdir(f"{tmp_path}/etc")
+    with open(f"{tmp_path}/etc/passwd", "w") as file:
+        file.write("inside")
+    os.symlink("/etc/passwd", f"{tmp_path}/absolute")
+    os.symlink("../../../../../../../etc/passwd", f"{tmp_path}/relative")
+    root = os.open(str(tmp_path), os.O_PATH | os.O_DIRECTORY)
+    try:
+        for name in ("absolute", "relative", "/../../etc/passwd"):
+            fd = calls.openat2(root, name, os.O_RDONLY | os.O_CLOEXEC, 0, c.RESOLVE_IN_ROOT)
+            with open(fd) as file:
+                assert file.read() == "inside"
+        with pytest.raises(OSError) as raised:
+            calls.openat2(root, "absolute", os.O_RDONLY, 0, c.RESOLVE_NO_SYMLINKS)
+        assert raised.value.errno == errno.ELOOP
+    finally:
+        os.close(root)
+
+
+def test_renameat2_noreplace_and_exchange(calls: ModuleType, tmp_path: object) -> None:
+    for name in "ab":
+        with open(f"{tmp_path}/{name}", "w") as file:
+            file.write(name)
+    with pytest.raises(FileExistsError):
+        calls.renameat2(c.AT_FDCWD, f"{tmp_path}/a", c.AT_FDCWD, f"{tmp_path}/b", c.RENAME_NOREPLACE)
+    calls.renameat2(c.AT_FDCWD, f"{tmp_path}/a", c.AT_FDCWD, f"{tmp_path}/b", c.RENAME_EXCHANGE)
+    with open(f"{tmp_path}/a") as file:
+        assert file.read() == "b"
+
+
+def test_syncing(calls: ModuleType, tmp_path: object) -> None:
+    fd = os.open(f"{tmp_path}/f", os.O_CREAT | os.O_WRONLY, 0o600)
+    try:
+        os.write(fd, b"x" * 8192)
+        calls.sync_file_range(fd, 0, 4096, c.SYNC_FILE_RANGE_WRITE)
+    finally:
+        os.close(fd)
+    with pytest.raises(OSError) as raised:
+        calls.syncfs(-1)
+    assert raised.value.errno == errno.EBADF
+
+
+def test_capabilities_read(calls: ModuleType) -> None:
+    effective, permitted, inheritable = calls.capget()
+    with open("/proc/self/status") as file:
+        status = dict(line.split(":\t", 1) for line in file if line.startswith("Cap"))
+    assert effective == int(status["CapEff"], 16)
+    assert permitted == int(status["CapPrm"], 16)
+    assert inheritable == int(status["CapInh"], 16)
+
+
+def test_prctl_returns_a_number(calls: ModuleType) -> None:
+    assert calls.prctl(c.PR_GET_DUMPABLE, 0, 0, 0, 0) in (0, 1, 2)
+    with pytest.raises(OSError) as raised:
+        calls.prctl(c.PR_CAPBSET_READ, 1000, 0, 0, 0)
+    assert raised.value.errno == errno.EINVAL
+
+
+def test_pidfd(calls: ModuleType) -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    fd = calls.pidfd_open(child.pid, 0)
+    try:
+        calls.pidfd_send_signal(fd, signal.SIGKILL, 0)
+        assert child.wait(10) == -signal.SIGKILL
+        with pytest.raises(ProcessLookupError):
+            calls.pidfd_send_signal(fd, signal.SIGKILL, 0)
+    finally:
+        os.close(fd)
+
+
+def test_close_range(calls: ModuleType) -> None:
+    fds = [os.open("/dev/null", os.O_RDONLY) for _ in range(3)]
+    os.set_inheritable(fds[0], True)
+    calls.close_range(fds[0], fds[0], c.CLOSE_RANGE_CLOEXEC)
+    calls.close_range(fds[1], fds[1], 0)
+    assert not os.get_inheritable(fds[0])
+    with pytest.raises(OSError):
+        os.fstat(fds[1])
+    os.close(fds[0])
+    os.close(fds[2])
+
+
+def test_seccomp_program_length_is_checked(calls: ModuleType) -> None:
+    with pytest.raises(OSError) as raised:
+        calls.seccomp_filter(b"1234567", 0)
+    assert raised.value.errno == errno.EINVAL
+
+
+def in_child(function: object, *arguments: object) -> int:
+    """Exit status of ``function`` in a forked child (128 + signal when it was killed)."""
+    child = os.fork()
+    if child == 0:
+        status = 99
+        try:
+            status = function(*arguments)  # type: ignore[operator]
+        finally:
+            os._exit(status)
+    status = os.waitpid(child, 0)[1]
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def test_seccomp_filter_is_installed(calls: ModuleType) -> None:
+    # load the system call's number; uname -> ENOSYS; else allow
+    program = b"".join(
+        struct.pack("=HBBI", *instruction)
+        for instruction in (
+            (0x20, 0, 0, 0),
+            (0x15, 0, 1, {"x86_64": 63, "aarch64": 160}[os.uname().machine]),
+            (0x06, 0, 0, c.SECCOMP_RET_ERRNO | errno.ENOSYS),
+            (0x06, 0, 0, c.SECCOMP_RET_ALLOW),
+        )
+    )
+
+    def child() -> int:
+        calls.prctl(c.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        calls.seccomp_filter(program, 0)
+        try:
+            os.uname()
+        except OSError as error:
+            return error.errno
+        return 0
+
+    os.uname()
+    assert in_child(child) == errno.ENOSYS
