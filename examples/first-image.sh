@@ -17,7 +17,7 @@ run() { printf '$ rktpy'; printf ' %s' "$@"; printf '\n'; "$rktpy" --dir="$work/
 sh "$here/busybox-images.sh" "$work"
 cd "$work"
 mkdir -m 700 gpg
-export GNUPGHOME=$work/gpg
+export GNUPGHOME="$work/gpg"
 gpg --batch --quiet --passphrase '' --quick-generate-key 'rktpy first image <first@example.com>' ed25519 sign never 2>/dev/null
 gpg --batch --quiet --armor --detach-sign --output busybox.aci.asc busybox.aci
 gpg --batch --quiet --armor --export first@example.com >key.asc

@@ -9,8 +9,8 @@ Hot-path module.
 from __future__ import annotations
 
 import binascii
-
 from _sha1 import sha1
+
 from rktpy.errors import FormatError
 from rktpy.record import Record
 
@@ -60,7 +60,8 @@ def dearmor(data: bytes, what: str) -> bytes:
             raise FormatError(what, "", "text outside of an armor block")
         kind = line[15:-5]
         if kind not in (b"SIGNATURE", b"PUBLIC KEY BLOCK"):
-            raise FormatError(what, "", f"a {kind.decode('ascii', 'replace').lower()} where a detached signature or public key is wanted")
+            found = kind.decode("ascii", "replace").lower()
+            raise FormatError(what, "", f"a {found} where a detached signature or public key is wanted")
         out.append(_armor_block(lines, kind, what))
     if not out:
         raise FormatError(what, "", "empty")
@@ -200,4 +201,5 @@ def _fingerprint(body: bytes, what: str) -> str:
     # RFC 4880 section 12.2: version 4 hashes 0x99, the two-octet length and the packet body.
     if not body or body[0] != 4:
         raise FormatError(what, "", f"key of version {body[0] if body else '?'}, only version 4 is supported")
-    return sha1(b"\x99" + len(body).to_bytes(2, "big") + body).hexdigest()
+    digest: str = sha1(b"\x99" + len(body).to_bytes(2, "big") + body).hexdigest()
+    return digest

@@ -114,7 +114,12 @@ def inside(command: list[str]) -> None:
             os.chmod(f"{device_dir}/{name}", status.st_mode & 0o777)
         except OSError:
             pass
-    for name, target in (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx")):
+    links = {
+        "fd": "/proc/self/fd",
+        "ptmx": "pts/ptmx",
+        **{n: f"/proc/self/fd/{i}" for i, n in enumerate(("stdin", "stdout", "stderr"))},
+    }
+    for name, target in links.items():
         os.symlink(target, f"{device_dir}/{name}")
     run("mount", "--rbind", device_dir, "/dev")
     run("mount", "-t", "devpts", "-o", "newinstance,ptmxmode=0666,mode=620", "devpts", "/dev/pts")
@@ -123,7 +128,9 @@ def inside(command: list[str]) -> None:
         run("mount", "-t", "tmpfs", "-o", "mode=755", "cgroups", CGROUPS)
         for mount, kind, options in mounted:
             os.makedirs(mount, exist_ok=True)
-            subprocess.run(["mount", "-t", kind, *(["-o", options] if options else []), kind, mount], check=False, stderr=subprocess.DEVNULL)
+            subprocess.run(
+                ["mount", "-t", kind, *(["-o", options] if options else []), kind, mount], check=False, stderr=subprocess.DEVNULL
+            )
     subprocess.run(["ip", "link", "set", "lo", "up"], check=False)
     os.environ["RKTPY_TEST_SANDBOX"] = "1"
     os.execvp(command[0], command)
@@ -144,7 +151,19 @@ def main() -> int:
             with open(f"{directory}/cgroup.procs", "w", encoding="utf-8") as file:
                 file.write(str(os.getpid()))
 
-    flags = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--ipc", "--uts", "--cgroup", "--propagation", "private"]
+    flags = [
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "--net",
+        "--ipc",
+        "--uts",
+        "--cgroup",
+        "--propagation",
+        "private",
+    ]
     child = subprocess.Popen(["unshare", *flags, "--", sys.executable, me, "--inside", *command], preexec_fn=enter)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda n, _frame: child.send_signal(n))

@@ -73,7 +73,14 @@ class SignatureFact(Record):
         """Read stored evidence. Raises :class:`FormatError`."""
         what = "stored signature evidence"
         values: dict[str, Any] = {}
-        for name, kind in (("signer", str), ("key", str), ("created", int), ("expires", int), ("identity", str), ("problem", str)):
+        for name, kind in (
+            ("signer", str),
+            ("key", str),
+            ("created", int),
+            ("expires", int),
+            ("identity", str),
+            ("problem", str),
+        ):
             value = doc.get(name)
             if not isinstance(value, kind):
                 raise FormatError(what, name, "is missing or of the wrong type")

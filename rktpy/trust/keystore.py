@@ -48,7 +48,7 @@ class Keystore:
         Raises :class:`ConfigError` for a key file whose name is not its fingerprint: a keystore that is not what it says is not
         guessed about.
         """
-        if not is_ac_identifier(name):
+        if not _is_scope(name):
             raise UsageError(f"{name!r} is not an image name")
         keys: dict[str, TrustedKey] = {}
         for directory, prefix in self._directories(name):
@@ -92,7 +92,7 @@ class Keystore:
         The file is complete or absent at any instant. Raises :class:`FormatError`, :class:`UsageError` and
         :class:`ConfigError` when the directory cannot be written.
         """
-        if prefix and not is_ac_identifier(prefix):
+        if prefix and not _is_scope(prefix):
             raise UsageError(f"{prefix!r} is not an image name prefix")
         key = openpgp.parse_public_key(data, "public key")
         directory = os.path.join(self._local, "prefix.d", *prefix.split("/")) if prefix else os.path.join(self._local, "root.d")
@@ -111,6 +111,14 @@ class Keystore:
         except OSError as error:
             raise ConfigError(f"cannot store trusted key {path}") from error
         return path
+
+
+def _is_scope(name: str) -> bool:
+    """Whether ``name`` may name directories of the keystore.
+
+    AC identifiers are read leniently elsewhere (``a/../b`` passes the reference library); here they become paths.
+    """
+    return is_ac_identifier(name) and not any(component in ("", ".", "..") for component in name.split("/"))
 
 
 def _files(directory: str) -> list[tuple[str, str, int]]:

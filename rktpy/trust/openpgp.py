@@ -61,10 +61,10 @@ def read_status(status: str) -> tuple[SignatureFact, ...]:
             continue
         word, *values = line[9:].split(" ")
         if word == "NEWSIG":
-            current = _close(facts, current)
+            _close(facts, current)
+            current = None
         elif word in _VERDICTS:
-            if current is not None and current.problem != _UNVALIDATED:
-                current = _close(facts, current)
+            _close(facts, current)
             identity = " ".join(values[1:])
             key_id = values[0].lower() if values else ""
             problem = _VERDICTS[word]

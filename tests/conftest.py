@@ -1,0 +1,91 @@
+"""What every test may rely on: the sandbox, a launcher of the checkout's rktpy, and the rule for missing tools."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that act as root run only as root, and only in the sandbox of tests/sandbox.py."""
+    if os.geteuid() == 0 and os.environ.get("RKTPY_TEST_SANDBOX"):
+        return
+    reason = "needs root" if os.geteuid() else "acts as root: run it through tests/sandbox.py"
+    for item in items:
+        if item.get_closest_marker("root"):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def need_tool(name: str) -> str:
+    """The path of a program; a missing one skips the test for a developer and fails it in CI."""
+    path = shutil.which(name)
+    if path is None:
+        message = f"{name} is not installed"
+        if os.environ.get("RKTPY_TEST_REQUIRE_TOOLS"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
+
+
+class Rktpy:
+    """The command under test, in a data and configuration directory of its own."""
+
+    def __init__(self, launcher: Path, directory: Path) -> None:
+        self.launcher = launcher
+        self.data = directory / "data"
+        self.config = directory / "config"
+        self.system = directory / "system"
+
+    def argv(self, *args: str) -> list[str]:
+        """The whole command line for ``args``."""
+        return [
+            str(self.launcher),
+            f"--dir={self.data}",
+            f"--local-config={self.config}",
+            f"--system-config={self.system}",
+            *args,
+        ]
+
+    def __call__(
+        self, *args: str, status: int | None = 0, timeout: float = 60, **options: object
+    ) -> subprocess.CompletedProcess[str]:
+        """Run to the end; ``status`` is the exit status that is wanted, ``None`` for any."""
+        done = subprocess.run(self.argv(*args), capture_output=True, text=True, timeout=timeout, check=False, **options)  # type: ignore[call-overload]
+        if status is not None:
+            assert done.returncode == status, f"{args} gave {done.returncode}\nstdout: {done.stdout}\nstderr: {done.stderr}"
+        return done
+
+
+@pytest.fixture(scope="session")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A launcher of the checkout's rktpy for the system's Python, as the install script writes it."""
+    target = tmp_path_factory.mktemp("bin") / "rktpy"
+    python = SYSTEM_PYTHON if os.path.exists(SYSTEM_PYTHON) else sys.executable
+    subprocess.run(
+        [python, str(ROOT / "rktpy/launcher.py"), str(target), python, str(ROOT), sysconfig.get_path("platlib")], check=True
+    )
+    return target
+
+
+@pytest.fixture
+def rktpy(launcher: Path, tmp_path: Path) -> Rktpy:
+    """The command, with an empty store."""
+    return Rktpy(launcher, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def busybox_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with busybox.aci and busybox-oci (tag 1), made by the example script."""
+    need_tool("busybox")
+    directory = tmp_path_factory.mktemp("busybox")
+    subprocess.run(["sh", str(ROOT / "examples/busybox-images.sh"), str(directory)], check=True)
+    return directory
