@@ -1,0 +1,180 @@
+"""Adding and removing images: the changes to ``cas/images`` and to what hangs on it.
+
+An image is there from the moment its record is; so the record is written last and removed first. What a killed process leaves
+(a runnable view or blobs without a record) is seen by nobody and removed by the next garbage collection.
+"""
+
+from __future__ import annotations
+
+import time
+from os import listdir, stat, unlink
+from typing import TYPE_CHECKING, Any
+
+from rktpy.errors import NotFoundError, StateError, StoreError
+from rktpy.formats.aci.manifest import ImageManifest
+from rktpy.formats.aci.types import NameValue
+from rktpy.store import locks
+from rktpy.store.lookup import image_ids, read_record, sound_records
+from rktpy.store.paths import RECORD_MODE, is_hex
+from rktpy.store.temporary import sync_directory, write_durably
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from rktpy.store.image_record import ImageRecord
+    from rktpy.store.paths import Layout
+
+
+def add(layout: Layout, record: ImageRecord, manifest: bytes) -> ImageRecord:
+    """Write an image's runnable view and record, or merge into the record that is there; returns what was written.
+
+    References and evidence are united, the import time is the new one's (now, if it is 0). A reference leads to the image that
+    was fetched by it last, so it is taken from any other image; so is ``latest`` among images that differ in version only.
+    Raises FormatError for a manifest that is none, StoreError when a blob is missing or the disk is full.
+    """
+    ImageManifest.from_bytes(manifest)
+    labels = tuple([NameValue(label.name, label.value) for label in record.labels])
+    record = record.replace(labels=labels, import_time=record.import_time or time.time_ns())
+    with locks.acquire(layout.records_lock, exclusive=True):
+        for digest in record.blobs:
+            try:
+                stat(layout.blob(digest))
+            except FileNotFoundError:
+                raise StoreError(f"image {record.id}: blob {digest} is not in the store") from None
+            except OSError as error:
+                raise StoreError(f"cannot examine {digest}") from error
+        try:
+            old = read_record(layout, record.id)
+        except (NotFoundError, StoreError):
+            # Not there, or damaged: what we were given is whole, so it replaces the damaged one.
+            old = None
+        if old is not None:
+            record = record.replace(
+                latest=record.latest or old.latest,
+                references=_united(old.references, record.references),
+                evidence=_united(old.evidence, record.evidence),
+                index_digest=record.index_digest or old.index_digest,
+            )
+        write_durably(layout, layout.manifest(record.id), manifest, RECORD_MODE)
+        write_durably(layout, layout.image(record.id), record.to_bytes(), RECORD_MODE)
+        _give_way(layout, record)
+    return record
+
+
+def _united(old: tuple[Any, ...], new: tuple[Any, ...]) -> tuple[Any, ...]:
+    return old + tuple([item for item in new if item not in old])
+
+
+def _give_way(layout: Layout, winner: ImageRecord) -> None:
+    for other in sound_records(layout, [image_id for image_id in image_ids(layout) if image_id != winner.id]):
+        references = tuple([text for text in other.references if text not in winner.references])
+        latest = other.latest and not (winner.latest and _kin(other, winner))
+        if references != other.references or latest != other.latest:
+            path = layout.image(other.id)
+            used = stat(path).st_mtime_ns
+            changed = other.replace(references=references, latest=latest)
+            write_durably(layout, path, changed.to_bytes(), RECORD_MODE, mtime_ns=used)
+
+
+def _kin(one: ImageRecord, other: ImageRecord) -> bool:
+    def beside_version(record: ImageRecord) -> list[tuple[str, str]]:
+        return sorted([(label.name, label.value) for label in record.labels if label.name != "version"])
+
+    return one.name == other.name and beside_version(one) == beside_version(other)
+
+
+def remove(layout: Layout, image_id: str, trees_in_use: Collection[str]) -> None:
+    """Remove an image, the trees rendered for it, and the blobs that no other image needs.
+
+    ``trees_in_use``: IDs of the trees that pods use; the image of one of them is not removed. A damaged record can be removed
+    too. Raises NotFoundError, StateError when the image is in use, StoreError.
+    """
+    from rktpy.store import remotes, trees
+
+    trees_of_image = trees.trees_of(layout, image_id)
+    for tree_id in trees_of_image:
+        if tree_id in trees_in_use:
+            raise StateError(f"image {image_id} is used by a pod")
+    for tree_id in trees_of_image:
+        trees.remove(layout, tree_id)
+    try:
+        with (
+            locks.acquire(layout.image_lock(image_id), exclusive=True) as image_lock,
+            locks.acquire(layout.records_lock, exclusive=True),
+        ):
+            blobs = [digest for record in sound_records(layout, [image_id]) for digest in record.blobs]
+            try:
+                unlink(layout.image(image_id))
+            except FileNotFoundError:
+                raise NotFoundError(f"image {image_id} is not in the store") from None
+            finally:
+                image_lock.forget_file()
+            sync_directory(layout.images)
+            try:
+                unlink(layout.manifest(image_id))
+            except FileNotFoundError:
+                pass
+        remotes.forget_image(layout, image_id)
+        remove_unreferenced(layout, blobs)
+    except OSError as error:
+        raise StoreError(f"cannot remove image {image_id}") from error
+
+
+def referenced_blobs(layout: Layout) -> set[str] | None:
+    """The digests that some image needs; None when a damaged record makes that unknowable. Hold the records lock."""
+    ids = image_ids(layout)
+    records = sound_records(layout, ids)
+    if len(records) < len(ids):
+        return None
+    return {digest for record in records for digest in record.blobs}
+
+
+def stored_blobs(layout: Layout) -> Iterable[str]:
+    """The digests of all blob files; files with other names are not blobs."""
+    for algorithm, length in (("sha256", 64), ("sha512", 128)):
+        try:
+            names = listdir(f"{layout.blobs}/{algorithm}")
+        except FileNotFoundError:
+            continue
+        for name in sorted(names):
+            if len(name) == length and is_hex(name):
+                yield f"{algorithm}:{name}"
+
+
+def unreferenced_blobs(layout: Layout, among: Iterable[str]) -> list[str]:
+    """Those of the digests ``among`` that no image needs. Hold the records lock."""
+    needed = referenced_blobs(layout)
+    return [] if needed is None else [digest for digest in among if digest not in needed]
+
+
+def remove_unreferenced(layout: Layout, among: Iterable[str], before_ns: int | None = None) -> list[str]:
+    """Remove those of the blobs ``among`` that no image needs, and return their digests.
+
+    ``before_ns``: only those that arrived before that time. Does nothing while anyone fetches, for his blobs belong to no
+    image yet; nor while a record is damaged, for the blobs that it named may be all that is left of its image. Raises
+    OSError.
+    """
+    removed: list[str] = []
+    with locks.acquire(layout.records_lock, exclusive=True):
+        lease = locks.try_acquire(layout.blobs_lock, exclusive=True)
+        if lease is None:
+            return removed
+        with lease:
+            for digest in unreferenced_blobs(layout, among):
+                path = layout.blob(digest)
+                try:
+                    if before_ns is None or stat(path).st_mtime_ns < before_ns:
+                        unlink(path)
+                        removed.append(digest)
+                except FileNotFoundError:
+                    continue
+    return removed
+
+
+def remove_stray_manifests(layout: Layout) -> None:
+    """Remove runnable views that belong to no image. Raises OSError."""
+    with locks.acquire(layout.records_lock, exclusive=True):
+        ids = set(image_ids(layout))
+        for name in listdir(layout.manifests):
+            if name not in ids:
+                unlink(f"{layout.manifests}/{name}")

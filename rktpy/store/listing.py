@@ -1,0 +1,55 @@
+"""What ``image list`` shows.
+
+Hot-path module.
+"""
+
+from __future__ import annotations
+
+from posix import stat
+
+from rktpy.errors import NotFoundError, StoreError
+from rktpy.record import Record
+from rktpy.store.lookup import INDEX_FROM, image_ids, sound_records
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktpy.store.paths import Layout
+
+
+class ImageFacts(Record):
+    """One line of the listing. Times are nanoseconds since the epoch, ``size`` is in bytes as stored."""
+
+    id: str
+    name: str
+    size: int
+    import_time: int
+    last_used: int
+
+
+def last_used(layout: Layout, image_id: str) -> int:
+    """When an image was last used or imported: the mtime of its record. Raises NotFoundError, StoreError."""
+    try:
+        return stat(layout.image(image_id)).st_mtime_ns
+    except FileNotFoundError:
+        raise NotFoundError(f"image {image_id} is not in the store") from None
+    except OSError as error:
+        raise StoreError(f"cannot examine image {image_id}") from error
+
+
+def list_images(layout: Layout) -> list[ImageFacts]:
+    """All images by import time, oldest first. Images with a damaged record are left out (``image check`` names them)."""
+    ids = image_ids(layout)
+    known = None
+    if len(ids) >= INDEX_FROM:
+        from rktpy.store.index import all_images
+
+        known = all_images(layout)
+    facts: list[ImageFacts] = []
+    for image in sound_records(layout, ids) if known is None else known:
+        try:
+            used = last_used(layout, image.id)
+        except NotFoundError:
+            continue
+        facts.append(ImageFacts(image.id, image.name, image.size, image.import_time, used))
+    facts.sort(key=lambda image: (image.import_time, image.id))
+    return facts
