@@ -1,0 +1,313 @@
+"""The table of commands. Hot-path module: constants only."""
+
+from __future__ import annotations
+
+from rktpy.cli import flags
+from rktpy.cli.command import Command
+
+ROOT = Command(
+    (),
+    "[command]",
+    "runs pods of ACI and OCI images",
+    """rktpy fetches container images, checks their signatures and runs them in pods, without a daemon.
+
+Flags may stand before or after the command, and a command may be shortened as long as it stays unambiguous.
+"rktpy help COMMAND" tells more about one command.""",
+    module="",
+)
+
+_IMAGE_NAMES = (
+    "IMAGE is an image ID, a unique prefix of one, a name with or without a version, or the reference it was fetched by."
+)
+_IMAGES = """IMAGE is looked for as the ID of a stored image, as a file, and as a reference: a URL, docker://HOST/NAME:TAG,
+oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], or a name to be discovered (example.com/app:v1).
+
+Flags that belong to one image follow it. What stands between "--" and "---" is handed to that image's program."""
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        ("cat-manifest",),
+        "cat-manifest --uuid-file=FILE | UUID",
+        "Print a pod's manifest",
+        "Prints the complete pod manifest: apps, images by ID, isolators, volumes and mounts.",
+        (*flags.PRETTY, *flags.UUID_FILE),
+    ),
+    Command(
+        ("completion",),
+        "completion SHELL",
+        "Print completion code for a shell",
+        """SHELL is bash. To have completion in the running shell:
+
+    source <(rktpy completion bash)
+
+To have it always, write the output to a file in /etc/bash_completion.d.""",
+    ),
+    Command(
+        ("config",),
+        "config",
+        "Print the configuration as JSON",
+        "Prints what the system's, the machine's and the user's configuration amount to, in the form of the configuration files.",
+        flags.PRETTY,
+    ),
+    Command(
+        ("enter",),
+        "enter [--app=NAME] UUID [COMMAND [ARGUMENT ...]]",
+        "Run a command inside a running pod",
+        "COMMAND runs beside the app, with the app's own limits. Without COMMAND it is /bin/bash.",
+        flags.APP_NAME,
+        first=True,
+        root=True,
+    ),
+    Command(
+        ("export",),
+        "export [--app=NAME] UUID FILE.aci",
+        "Write an app of an exited pod to an ACI",
+        "The image has the app's root file system as the app left it, and the manifest of the image it came from.",
+        (*flags.APP_NAME, *flags.OVERWRITE),
+    ),
+    Command(
+        ("fetch",),
+        "fetch IMAGE...",
+        "Fetch images into the store",
+        """Finds, downloads and checks images and what they depend on, and prints their IDs.
+
+"""
+        + _IMAGES.partition("\n\n")[0],
+        (
+            ("full", "bool", "false", "print whole image IDs"),
+            ("render", "bool", "false", "unpack the image at once, while it arrives"),
+            *flags.PULL_UPDATE,
+            *flags.SIGNATURE,
+        ),
+        images="plain",
+    ),
+    Command(
+        ("gc",),
+        "gc [--grace-period=DURATION] [--expire-prepared=DURATION]",
+        "Remove pods that are no longer used",
+        """Made for a timer. Exited pods are marked as garbage by one run and removed by a later one, when the grace period
+has passed; --grace-period=0s removes them at once. Pods that were prepared and never run expire.""",
+        (
+            ("expire-prepared", "duration", "24h0m0s", "age at which a prepared pod that was not run is removed"),
+            ("grace-period", "duration", "30m0s", "how long an exited pod is kept"),
+            ("mark-only", "bool", "false", "mark exited and abandoned pods and remove nothing"),
+        ),
+        root=True,
+    ),
+    Command(
+        ("image",),
+        "image [command]",
+        "Work with the images in the store",
+        """Lists, inspects, writes out, checks and removes stored images.
+
+"""
+        + _IMAGE_NAMES,
+        module="",
+    ),
+    Command(
+        ("image", "cat-manifest"),
+        "cat-manifest IMAGE",
+        "Print an image's manifest",
+        _IMAGE_NAMES + "\n\nFor an OCI image this is the manifest that rktpy runs it by.",
+        flags.PRETTY,
+    ),
+    Command(
+        ("image", "check"),
+        "check [--repair]",
+        "Check the store",
+        """Reads every stored blob, record and tree and tells what is broken or missing. With --repair the index is rebuilt
+and what is broken is dropped, so that it can be fetched again.""",
+        (("repair", "bool", "false", "rebuild the index and drop what is broken"),),
+        added=True,
+    ),
+    Command(
+        ("image", "export"),
+        "export IMAGE FILE.aci",
+        "Write a stored image to a file",
+        _IMAGE_NAMES + "\n\nAn ACI is written uncompressed, as it was fetched; an OCI image as an ACI made from its layers.",
+        flags.OVERWRITE,
+    ),
+    Command(
+        ("image", "extract"),
+        "extract IMAGE DIRECTORY",
+        "Unpack a stored image into a directory",
+        _IMAGE_NAMES + '\n\nAn ACI is unpacked without what it depends on; "image render" includes that.',
+        (*flags.OVERWRITE, *flags.ROOTFS_ONLY),
+    ),
+    Command(
+        ("image", "fetch"),
+        "fetch IMAGE...",
+        "Fetch images into the store",
+        'The same as "rktpy fetch".',
+        (
+            ("full", "bool", "false", "print whole image IDs"),
+            ("render", "bool", "false", "unpack the image at once, while it arrives"),
+            *flags.PULL_UPDATE,
+            *flags.SIGNATURE,
+        ),
+        images="plain",
+        listed=False,
+        module="fetch",
+    ),
+    Command(
+        ("image", "gc"),
+        "gc [--grace-period=DURATION]",
+        "Remove images and trees that are no longer used",
+        """Made for a timer. Trees that no pod needs are removed, and images that no running pod uses and that were last
+used longer ago than the grace period; --grace-period=0s removes them at once.""",
+        (("grace-period", "duration", "24h0m0s", "how long an image is kept after it was last used"),),
+    ),
+    Command(
+        ("image", "list"),
+        "list",
+        "List the images in the store",
+        "Prints a table of the stored images.",
+        (
+            (
+                "fields",
+                "fields",
+                "id,name,size,importtime,lastused",
+                'columns, separated by commas: "id", "name", "size", "importtime", "lastused"',
+            ),
+            *flags.FORMAT,
+            *flags.LEGEND,
+            ("order", "order", "asc", 'order of sorting: "asc" or "desc"'),
+            ("sort", "sort", "importtime", 'columns to sort by, separated by commas: "name", "importtime", "lastused", "size"'),
+        ),
+    ),
+    Command(
+        ("image", "render"),
+        "render IMAGE DIRECTORY",
+        "Unpack a stored image as an app would see it",
+        _IMAGE_NAMES + "\n\nThe directory gets the image and all it depends on, as plain files that rm -r can remove.",
+        (*flags.OVERWRITE, *flags.ROOTFS_ONLY),
+    ),
+    Command(
+        ("image", "rm"),
+        "rm IMAGE...",
+        "Remove images from the store",
+        _IMAGE_NAMES,
+    ),
+    Command(
+        ("image", "verify"),
+        "verify IMAGE...",
+        "Check the unpacked trees of images",
+        _IMAGE_NAMES + "\n\nA tree that no longer has the content that was unpacked is rebuilt.",
+    ),
+    Command(
+        ("list",),
+        "list",
+        "List pods",
+        "Prints a table of the pods and their apps.",
+        (*flags.FORMAT, *flags.LEGEND),
+    ),
+    Command(
+        ("logs",),
+        "logs [--app=NAME] [--follow] UUID",
+        "Print what the apps of a pod wrote",
+        "The stage1 of the pod must have kept the output. The fly stage1 keeps none: its app writes to the caller's own output.",
+        (*flags.APP_NAME, ("follow", "bool", "false", "keep printing while the pod runs")),
+        added=True,
+    ),
+    Command(
+        ("prepare",),
+        "prepare [--volume=NAME,kind=host,...] [--mount volume=NAME,target=PATH] [--quiet] IMAGE [-- ARGUMENT...[---]]...",
+        "Prepare a pod to be run later",
+        "Prints the UUID of the new pod, for run-prepared.\n\n" + _IMAGES,
+        (
+            ("quiet", "bool", "false", "print nothing but the UUID"),
+            *flags.STAGE1,
+            *flags.POD,
+            *flags.PULL_NEW,
+            *flags.SIGNATURE,
+            *flags.APP,
+            *flags.ISOLATORS,
+            *flags.STRICT,
+        ),
+        images="args",
+        root=True,
+    ),
+    Command(
+        ("rm",),
+        "rm --uuid-file=FILE | UUID ...",
+        "Remove pods that are not running",
+        "Removes all that is left of the named pods at once, whatever their age.",
+        flags.UUID_FILE,
+        root=True,
+    ),
+    Command(
+        ("run",),
+        "run [--volume=NAME,kind=host,...] [--mount volume=NAME,target=PATH] IMAGE [-- ARGUMENT...[---]]...",
+        "Run images in a new pod",
+        _IMAGES,
+        (
+            *flags.STAGE1,
+            *flags.POD,
+            *flags.NETWORK,
+            *flags.PULL_NEW,
+            *flags.SIGNATURE,
+            *flags.APP,
+            *flags.ISOLATORS,
+            *flags.STRICT,
+            *flags.UUID_FILE_SAVE,
+        ),
+        images="args",
+        root=True,
+    ),
+    Command(
+        ("run-prepared",),
+        "run-prepared UUID",
+        "Run a prepared pod",
+        "UUID is what prepare printed, or a unique prefix of it.",
+        (*flags.NETWORK, *flags.STRICT),
+        root=True,
+    ),
+    Command(
+        ("status",),
+        "status [--wait[=BOOL|DURATION]] [--wait-ready[=BOOL|DURATION]] --uuid-file=FILE | UUID",
+        "Print the state of a pod",
+        """Prints the pod's state, times, networks, process and the exit statuses of its apps.
+
+--wait and --wait-ready wait for ever if true or below zero, not at all if false or zero, and otherwise for the duration.""",
+        (
+            *flags.FORMAT,
+            *flags.UUID_FILE,
+            ("wait", "string", "false", "wait until the pod has exited"),
+            ("wait-ready", "string", "false", "wait until the pod is ready"),
+        ),
+    ),
+    Command(
+        ("stop",),
+        "stop --uuid-file=FILE | UUID ...",
+        "Stop running pods",
+        "Asks the apps to end; with --force they are killed.",
+        (("force", "bool", "false", "kill the apps"), *flags.UUID_FILE),
+    ),
+    Command(
+        ("trust",),
+        "trust [--prefix=PREFIX] [--insecure-allow-http] [--skip-fingerprint-review] [--root] [KEY ...]",
+        "Trust a key to sign images",
+        """KEY is a file or URL with an OpenPGP public key. It may then sign images whose names begin with PREFIX.
+
+Without KEY the keys that PREFIX announces are discovered. --root trusts the key for all images and needs a KEY.""",
+        (
+            ("insecure-allow-http", "bool", "false", "allow http to find and fetch keys"),
+            ("prefix", "string", "", "image names that the key may sign"),
+            ("root", "bool", "false", "let the key sign all images"),
+            ("skip-fingerprint-review", "bool", "false", "do not ask whether the fingerprint is the expected one"),
+        ),
+    ),
+    Command(
+        ("version",),
+        "version",
+        "Print the version",
+        "Prints the versions of rktpy, of the App Container specification and of Python, the platform, and what this build has.",
+    ),
+    Command(
+        ("help",),
+        "help [command]",
+        "Print help about a command",
+        "Prints what --help prints for the command.",
+        module="help_command",
+    ),
+)
