@@ -63,8 +63,7 @@ def _scanned(text: str, start: int) -> tuple[Any, int]:
         return _scan(text, start)
     except SystemError:
         # The C scanner takes its exception class from json.decoder and fails so when nobody has imported that module.
-        import json.decoder  # noqa: F401
-
+        __import__("json.decoder")
         return _scan(text, start)
 
 
@@ -134,7 +133,7 @@ def _pretty(value: Any, newline: str, indent: str, out: list[str]) -> None:
     if isinstance(value, dict) and value:
         separator = "{"
         for name, member in value.items():  # pyright: ignore[reportUnknownVariableType]
-            out.append(f"{separator}{inner}{encode_basestring(name)}: ")
+            out.append(f"{separator}{inner}{encode_basestring(str(name))}: ")  # pyright: ignore[reportUnknownArgumentType]
             _pretty(member, inner, indent, out)
             separator = ","
         out.append(newline + "}")

@@ -1,0 +1,196 @@
+"""From a reference to a stored image that may run: the place where fetch, trust and store meet.
+
+``find_or_fetch`` follows rkt's order (rkt 1.30, ``rkt/image``): an image ID is looked up in the store, a file is always read,
+names and URLs are looked up in the store unless the pull policy is ``update``, and fetched unless it is ``never``. Whatever way
+an image came, the trust decision is asked about it and about everything it depends on; at the start of a pod it is asked once
+more, offline, from the evidence kept beside the image (:func:`recheck`).
+
+Hot-path module: fetching is imported by the function that needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from rktpy.errors import FormatError, NotFoundError
+from rktpy.fetch import reference as references
+from rktpy.fetch.reference import AppReference, FileReference, ImageIDReference, Reference, URLReference, parse_reference
+from rktpy.formats import jsondoc
+from rktpy.formats.aci.types import NameValue
+from rktpy.log import debug
+from rktpy.store.dependencies import order
+from rktpy.trust.decision import OPENPGP, Decision, Image, SignatureFact, decide
+from rktpy.trust.keystore import Keystore
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rktpy.formats.pod import PodManifest
+    from rktpy.stage0.options import FetchOptions, Globals
+    from rktpy.store.image_record import ImageRecord
+    from rktpy.store.store import Store
+
+#: uname's machine -> appc's arch label (appc/spec ``schema/types/labels.go``).
+_ARCHES = {"x86_64": "amd64", "i686": "i386", "i586": "i386", "ppc64": "ppc64", "ppc64le": "ppc64le", "s390x": "s390x"}
+
+_UNFETCHED = (
+    "either image was not found in the store or store was disabled and fetching from remote yielded nothing or it was disabled"
+)
+
+
+def host_arch() -> str:
+    """The appc ``arch`` label of this machine."""
+    machine = os.uname().machine
+    return _ARCHES.get(machine, machine)
+
+
+def with_host_defaults(labels: tuple[NameValue, ...]) -> tuple[NameValue, ...]:
+    """``labels`` with ``os`` and ``arch`` of this machine where they are missing, as rkt asks for images by name."""
+    names = [label.name for label in labels]
+    added = [NameValue(n, v) for n, v in (("os", "linux"), ("arch", host_arch())) if n not in names]
+    return (*labels, *added)
+
+
+def keystore(g: Globals) -> Keystore:
+    """The keys that sign ACIs here."""
+    return Keystore(g.system_config, g.local_config)
+
+
+def find_or_fetch(g: Globals, store: Store, text: str, options: FetchOptions, signature: str = "") -> str:
+    """The ID of the stored image that ``text`` means, fetched if need be, accepted by the trust policy.
+
+    ``signature`` is the path of a detached signature to use instead of the one that lies beside the image (``--signature``).
+    Raises UsageError, NotFoundError, FetchError, TrustError, StoreError and the errors of the formats.
+    """
+    reference = parse_reference(text)
+    if isinstance(reference, ImageIDReference):
+        image_id = _by_id(store, reference.prefix, text)
+        debug("image", f"using image from the store with hash {image_id}")
+    else:
+        found = None if options.pull_policy == "update" else look_up(store, reference)
+        if found is None:
+            if options.pull_policy == "never" and not isinstance(reference, FileReference):
+                raise NotFoundError(f"unable to fetch image from {_kind(reference)} {_quoted(text)}: {_UNFETCHED}")
+            from rktpy.stage0 import fetching
+
+            return fetching.fetch(g, store, reference, text, options, signature)
+        image_id = found
+        debug("image", f"using image from local store for {_kind(reference)} {text}")
+    for decision in decisions(g, store, image_id):
+        decision.require()
+    store.touch(image_id)
+    return image_id
+
+
+def resolve_image(store: Store, text: str) -> str:
+    """The ID of the stored image that ``text`` names (ID or prefix, name with labels, reference). Raises NotFoundError."""
+    reference = parse_reference(text)
+    if isinstance(reference, ImageIDReference):
+        return _by_id(store, reference.prefix, text)
+    found = look_up(store, reference)
+    if found is None and isinstance(reference, AppReference) and not reference.labels and _is_hex(reference.name):
+        return _by_id(store, reference.name, text)
+    if found is None:
+        raise NotFoundError(f"cannot find image {_quoted(text)}")
+    return found
+
+
+def look_up(store: Store, reference: Reference) -> str | None:
+    """The stored image that was fetched by ``reference`` before, or None. A file is never taken from the store."""
+    record: ImageRecord | None = None
+    if isinstance(reference, AppReference):
+        record = store.find_by_name(reference.name, with_host_defaults(reference.labels))
+    elif isinstance(reference, URLReference):
+        remote = store.remote(reference.url)
+        if remote is not None and remote.image_id in store.image_ids():
+            return remote.image_id
+    elif isinstance(reference, references.DockerReference):
+        record = store.find_by_reference(reference.text)
+    return None if record is None else record.id
+
+
+def decisions(g: Globals, store: Store, image_id: str, *, allowed: bool = False) -> list[Decision]:
+    """The trust decision about an image and about each image it depends on, made now from what is stored.
+
+    ``allowed`` says that the user switched the check off for this image before (a prepared pod remembers it).
+    """
+    insecure = g.insecure.image or allowed
+    ids = [image_id]
+    if image_id.startswith("sha512-") and store.manifest(image_id).dependencies:
+        ids = list(dict.fromkeys([step.image_id for step in order(store.layout, image_id)]))
+    return [decide_stored(g, store.record(one), insecure=insecure) for one in ids]
+
+
+def decide_stored(g: Globals, record: ImageRecord, *, insecure: bool) -> Decision:
+    """The decision about one stored image."""
+    name = record.name
+    if record.format != "aci" and record.references:
+        name = record.references[-1]
+    image = Image(record.id, record.format, name)
+    if insecure or record.format != "aci":
+        return decide(image, (), (), insecure_image=insecure, now=int(time.time()))
+    facts: list[SignatureFact] = []
+    for evidence in record.evidence:
+        if evidence.get("family") == OPENPGP:
+            facts.append(SignatureFact.from_dict(evidence))
+    return decide(image, tuple(facts), keystore(g).keys_for(record.name), insecure_image=False, now=int(time.time()))
+
+
+def trust_document(apps: dict[str, list[Decision]]) -> bytes:
+    """The pod's ``trust`` file: for each app the decisions about its image and what that depends on."""
+    return jsondoc.dump({"apps": {name: [decision.to_dict() for decision in made] for name, made in apps.items()}})
+
+
+def recheck(g: Globals, store: Store, pod: PodManifest, previous: bytes | None) -> bytes:
+    """Ask the policy again for every app of a pod that is about to start; return the pod's new ``trust`` file.
+
+    ``previous`` is the file that was written when the pod was prepared: an image that the user allowed by name then stays allowed
+    for this pod. Raises TrustError.
+    """
+    allowed = _allowed_before(previous)
+    made: dict[str, list[Decision]] = {}
+    for app in pod.apps:
+        made[app.name] = decisions(g, store, app.image.id, allowed=app.image.id in allowed)
+        for decision in made[app.name]:
+            decision.require()
+    return trust_document(made)
+
+
+def _allowed_before(previous: bytes | None) -> set[str]:
+    if previous is None:
+        return set()
+    what = "trust decision of the pod"
+    document = jsondoc.parse_object(previous, what)
+    allowed: set[str] = set()
+    try:
+        apps: dict[str, list[dict[str, Any]]] = document["apps"]
+        for made in apps.values():
+            allowed.update([one["image"]["id"] for one in made if one["allowedBy"] == "--insecure-options=image"])
+    except (KeyError, TypeError, AttributeError):
+        raise FormatError(what, "apps", "is not a trust document") from None
+    return allowed
+
+
+def _by_id(store: Store, prefix: str, text: str) -> str:
+    try:
+        return store.resolve_id(prefix)
+    except NotFoundError as error:
+        raise NotFoundError(f"could not resolve image {_quoted(text)}") from error
+
+
+def _kind(reference: Reference) -> str:
+    if isinstance(reference, AppReference):
+        return "image name"
+    if isinstance(reference, references.DockerReference | URLReference):
+        return "url"
+    return "reference"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _is_hex(text: str) -> bool:
+    return len(text) >= 2 and not text.strip("0123456789abcdef")
