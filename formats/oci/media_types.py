@@ -14,6 +14,7 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+DOCKER_LAYER_ZSTD = "application/vnd.docker.image.rootfs.diff.tar.zstd"
 DOCKER_SCHEMA1 = (
     "application/vnd.docker.distribution.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v1+prettyjws",
@@ -40,7 +41,7 @@ LAYER_COMPRESSION = {
     _OCI_FOREIGN + "+zstd": "zstd",
     _DOCKER_LAYER: "none",
     DOCKER_LAYER_GZIP: "gzip",
-    _DOCKER_LAYER + ".zstd": "zstd",
+    DOCKER_LAYER_ZSTD: "zstd",
     _DOCKER_LAYER + "+zstd": "zstd",
     _DOCKER_FOREIGN: "none",
     _DOCKER_FOREIGN + ".gzip": "gzip",

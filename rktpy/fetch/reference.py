@@ -10,7 +10,6 @@ Hot-path module.
 from __future__ import annotations
 
 import os
-from _json import encode_basestring_ascii
 from stat import S_ISREG
 
 from rktpy.errors import UsageError
@@ -209,8 +208,12 @@ def parse_reference(text: str) -> Reference:
     return _app(text)
 
 
+def _quoted(text: str) -> str:
+    return f'"{ascii(text)[1:-1]}"'
+
+
 def _invalid(text: str, problem: str = "") -> UsageError:
-    quoted = encode_basestring_ascii(text)
+    quoted = _quoted(text)
     return UsageError(f"invalid image string {quoted}: {problem}" if problem else f"invalid image string {quoted}")
 
 
@@ -311,7 +314,7 @@ def _path_and_ref(text: str, rest: str) -> tuple[str, str]:
         raise _invalid(text, "the path is missing")
     absolute = _absolute(path)
     if ":" in absolute:
-        raise _invalid(text, f"the directory {encode_basestring_ascii(absolute)} has a colon, which separates path and reference")
+        raise _invalid(text, f"the directory {_quoted(absolute)} has a colon, which separates path and reference")
     return absolute, ref
 
 
@@ -354,7 +357,7 @@ def _app(text: str) -> AppReference:
 def _label(text: str, part: str) -> tuple[str, str]:
     name, equals, value = part.partition("=")
     if not equals or not value:
-        raise _invalid_app(text, f"malformed app string - has a label without a value: {encode_basestring_ascii(name)}")
+        raise _invalid_app(text, f"malformed app string - has a label without a value: {_quoted(name)}")
     return name, value
 
 
@@ -377,7 +380,7 @@ def _app_of_pairs(text: str, name: str, pairs: list[tuple[str, str]]) -> AppRefe
 
 
 def _invalid_app(text: str, problem: str) -> UsageError:
-    return UsageError(f"invalid appc image string {encode_basestring_ascii(text)}: {problem}")
+    return UsageError(f"invalid appc image string {_quoted(text)}: {problem}")
 
 
 def _read_cimd(text: str, rest: str) -> Reference:
@@ -389,7 +392,7 @@ def _read_cimd(text: str, rest: str) -> Reference:
         raise _invalid(text, "malformed distribution uri")
     number = version.removeprefix("v=")
     if not (number.isascii() and number.isdigit()):
-        raise _invalid(text, f"malformed distribution version: {encode_basestring_ascii(version)}")
+        raise _invalid(text, f"malformed distribution version: {_quoted(version)}")
     if number.strip("0"):
         raise _invalid(text, f"distribution version {number} is not supported")
     if kind == "docker":
@@ -401,7 +404,7 @@ def _read_cimd(text: str, rest: str) -> Reference:
             raise error if str(error).startswith("invalid") else _invalid(text, str(error)) from None
     if kind == "aci-archive":
         return _read_cimd_archive(text, data)
-    raise _invalid(text, f"unknown distribution type: {encode_basestring_ascii(kind)}")
+    raise _invalid(text, f"unknown distribution type: {_quoted(kind)}")
 
 
 def _read_cimd_archive(text: str, data: str) -> Reference:
