@@ -59,7 +59,7 @@ def parse_image_name(text: str) -> ImageName:
             raise UsageError("the tag must be 1 to 128 letters, digits, '_', '.' or '-' and not start with '.' or '-'")
     host, slash, repository = path.partition("/")
     if slash and _is_host(host):
-        host = _checked_host(host)
+        host = parse_host(host)
     else:
         host, repository = HUB, path
     if host in _HUB_NAMES:
@@ -81,7 +81,8 @@ def _is_host(first: str) -> bool:
     return "." in first or ":" in first or first.lower() == "localhost" or first.startswith("[")
 
 
-def _checked_host(host: str) -> str:
+def parse_host(host: str) -> str:
+    """Check ``host[:port]`` and bring it into lower case. Raises :class:`UsageError` with the problem alone."""
     lowered = host.lower() if host.isascii() else host
     name, port = lowered, ""
     if lowered.startswith("["):
