@@ -40,7 +40,7 @@ import fcntl
 import os
 from _json import encode_basestring
 
-from rktpy.errors import AmbiguousError, FormatError, NotFoundError, StateError, UsageError
+from rktpy.errors import AmbiguousError, NotFoundError, StateError, UsageError
 from rktpy.formats import jsondoc
 
 TYPE_CHECKING = False
@@ -347,11 +347,7 @@ class Pod:
 
     def app_documents(self) -> list[dict[str, Any]]:
         """The apps of the manifest, as JSON objects that have a name."""
-        apps = self.manifest_document().get("apps")
-        if not isinstance(apps, list):
-            return []
-        entries: list[Any] = apps
-        return [app for app in entries if isinstance(app, dict) and isinstance(app.get("name"), str)]
+        return [app for app in objects_in(self.manifest_document().get("apps")) if isinstance(app.get("name"), str)]
 
     def image_manifest(self, app: str) -> dict[str, Any]:
         """The image manifest of an app as a JSON object."""
@@ -372,11 +368,7 @@ class Pod:
         data = self.read_optional("net-info.json")
         if data is None:
             return []
-        value = jsondoc.parse(data, "net-info.json")
-        if not isinstance(value, list):
-            raise FormatError("net-info.json", "", "must be a list")
-        entries: list[Any] = value
-        return [entry for entry in entries if isinstance(entry, dict)]
+        return objects_in(jsondoc.parse(data, "net-info.json"))
 
     def networks(self) -> list[dict[str, Any]]:
         """The networks of a running or exited pod, with the members that rkt shows."""
@@ -453,6 +445,12 @@ class Pod:
         from rktpy.stage0.wait import wait_ready
 
         return wait_ready(self, timeout_s)
+
+
+def objects_in(value: Any) -> list[dict[str, Any]]:
+    """The objects in a list of a JSON document; none when it is no list."""
+    entries: list[Any] = value if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType]
+    return [entry for entry in entries if isinstance(entry, dict)]
 
 
 def read_file_at(dir_fd: int, name: str) -> bytes:

@@ -78,7 +78,7 @@ def _app_document(
     mounts = _mounts(manifest, entry)
     if mounts:
         app["mounts"] = mounts
-    settings = entry.get("app") or {}
+    settings: dict[str, Any] = entry.get("app") or {}
     for member, key in (("user_annotations", "userAnnotations"), ("user_labels", "userLabels")):
         if settings.get(key):
             app[member] = settings[key]
@@ -89,10 +89,11 @@ def _mounts(manifest: dict[str, Any], entry: dict[str, Any]) -> list[dict[str, A
     mounts = entry.get("mounts")
     if not mounts:
         return []
-    volumes = {volume.get("name"): volume for volume in manifest.get("volumes") or ()}
+    entries: list[dict[str, Any]] = manifest.get("volumes") or []
+    volumes = {volume.get("name"): volume for volume in entries}
     shown: list[dict[str, Any]] = []
     for mount in mounts:
-        volume = mount.get("appVolume") or volumes.get(mount.get("volume")) or {}
+        volume: dict[str, Any] = mount.get("appVolume") or volumes.get(mount.get("volume")) or {}
         shown.append(
             {
                 "name": mount.get("volume", ""),
