@@ -128,7 +128,7 @@ def parse_registries_conf(data: bytes, source: str) -> RegistriesConf:
 
 
 def merge_registries_conf(files: tuple[RegistriesConf, ...]) -> RegistriesConf:
-    """Lay drop-in files over the main file, in order: a rule replaces the one of its prefix; other settings where they are given."""
+    """Lay drop-in files over the main file, in order: a rule replaces the one of its prefix, as do settings."""
     merged = RegistriesConf()
     for file in files:
         rules = {rule.prefix: rule for rule in (*merged.rules, *file.rules)}

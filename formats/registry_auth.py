@@ -1,7 +1,7 @@
 """Credential files of other tools: containers' ``auth.json``, Docker's ``config.json`` and the old ``.dockercfg``.
 
-Source: containers-auth.json(5), and Docker's documentation of ``docker login``. Members that these tools keep for other purposes are
-ignored. This module only decides what to try; it runs no helper. Hot-path module.
+Source: containers-auth.json(5), and Docker's documentation of ``docker login``. Members that these tools keep for other purposes
+are ignored. This module only decides what to try; it runs no helper. Hot-path module.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Login(Record):
 
 
 class AuthFile(Record):
-    """One credential file: ``source`` is its path, ``helpers`` are pairs (host, helper), ``store`` the helper for all other hosts."""
+    """One credential file: ``source`` is its path, ``helpers`` pairs (host, helper), ``store`` the helper for all other hosts."""
 
     source: str
     logins: tuple[Login, ...] = ()
@@ -87,8 +87,8 @@ def parse_dockercfg(data: bytes, source: str) -> AuthFile:
 def credential_choices(files: tuple[AuthFile, ...], host: str, repository: str) -> tuple[CredentialChoice, ...]:
     """What to try for ``host`` (with its port) and ``repository``, best first.
 
-    Files count in their order. In one file a helper named for the host comes first, then the login with the longest matching path,
-    then the helper for all hosts. Nothing is returned when no file knows the host: go without credentials.
+    Files count in their order. In one file a helper named for the host comes first, then the login with the longest matching
+    path, then the helper for all hosts. Nothing is returned when no file knows the host: go without credentials.
     """
     choices: list[CredentialChoice] = []
     wanted = _normal_host(host)
