@@ -1,0 +1,148 @@
+"""Fetching OCI and Docker images: from registries, layouts and archives.
+
+While the layers arrive they are unpacked already (:mod:`rktpy.stage0.streaming`); the tree is given its name only when every digest
+was right, the policy has accepted the image and its record is written. Cold-path module.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from rktpy.errors import UsageError
+from rktpy.fetch.layouts import pull_docker_archive, pull_layout, pull_oci_archive
+from rktpy.fetch.reference import DockerReference, LayoutReference, OCIArchiveReference
+from rktpy.formats.conversion import oci_config_to_manifest
+from rktpy.formats.oci.image_name import parse_image_name
+from rktpy.formats.oci.platform import Platform, parse_platform, platform_of_machine
+from rktpy.log import debug
+from rktpy.stage0.fetching import warn_insecure
+from rktpy.store.image_record import ImageRecord, Layer
+from rktpy.trust.decision import Image, decide
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktpy.fetch.pulled import PulledImage
+    from rktpy.fetch.reference import DockerArchiveReference
+    from rktpy.fetch.sink import LayerObserver
+    from rktpy.formats.aci.manifest import ImageManifest
+    from rktpy.stage0.options import FetchOptions, Globals
+    from rktpy.store.store import Store
+
+    OCIReference = DockerReference | LayoutReference | OCIArchiveReference | DockerArchiveReference
+
+
+def from_transport(g: Globals, store: Store, reference: OCIReference, options: FetchOptions) -> str:
+    """Fetch the image for the wanted platform, have it judged, make it an image of the store and render it; its ID.
+
+    The policy is asked before the first byte is fetched, since it can refuse by name alone, and again with the image's digest.
+    """
+    _judge(g, "", reference.text)
+    warn_insecure(g, tls=isinstance(reference, DockerReference))
+    platform = wanted_platform(options.platform)
+    if options.pull_policy == "update" and isinstance(reference, DockerReference) and not options.platform:
+        unchanged = _unchanged(g, store, reference)
+        if unchanged:
+            debug("image", f"image for {reference.text} has not changed, not fetching.")
+            store.touch(unchanged)
+            if options.render:
+                store.ensure_tree(unchanged)
+            return unchanged
+    debug("image", f'remote fetching from URL "{reference.text}"')
+    if not options.render:
+        return _add(g, store, _pull(g, store, reference, platform, options, None), reference)
+    from rktpy.stage0.streaming import StreamedTree
+
+    with StreamedTree(store) as tree:
+        image_id = _add(g, store, _pull(g, store, reference, platform, options, tree), reference)
+        tree.publish(image_id)
+    return image_id
+
+
+def wanted_platform(text: str) -> Platform:
+    """``os/architecture[/variant]``, or the platform of this machine when empty. Raises UsageError."""
+    return parse_platform(text) if text else platform_of_machine(os.uname().machine)
+
+
+def _pull(
+    g: Globals, store: Store, reference: OCIReference, platform: Platform, options: FetchOptions, observer: LayerObserver | None
+) -> PulledImage:
+    if isinstance(reference, LayoutReference):
+        return pull_layout(reference.path, reference.ref, platform, store, observer)
+    if isinstance(reference, OCIArchiveReference):
+        return pull_oci_archive(reference.path, reference.ref, platform, store, observer)
+    if isinstance(reference, DockerReference):
+        from rktpy.stage0.transport import open_registry, progress_display
+
+        with progress_display(options) as progress, open_registry(g, reference) as registry:
+            return registry.pull(store, platform, observer=observer, progress=progress)
+    return pull_docker_archive(reference.path, reference.ref, platform, store, observer)
+
+
+def _unchanged(g: Globals, store: Store, reference: DockerReference) -> str | None:
+    """The stored image when the registry says that the reference still means it."""
+    record = store.find_by_reference(reference.text)
+    if record is None:
+        return None
+    from rktpy.stage0.transport import open_registry
+
+    with open_registry(g, reference) as registry:
+        digest = registry.head()
+    return record.id if digest in (record.index_digest, record.id.replace("-", ":", 1)) else None
+
+
+def _judge(g: Globals, image_id: str, name: str) -> None:
+    decide(Image(image_id, "oci", name), (), (), insecure_image=g.insecure.image, now=int(time.time())).require()
+
+
+def _add(g: Globals, store: Store, pulled: PulledImage, reference: OCIReference) -> str:
+    """Judge what was pulled and write its record; the image ID."""
+    _judge(g, pulled.image_id, reference.text)
+    manifest = runnable_view(pulled, reference)
+    blobs = [pulled.manifest_digest, pulled.config_digest, *[layer.digest for layer in pulled.layers]]
+    if pulled.index_digest:
+        blobs.append(pulled.index_digest)
+    record = ImageRecord(
+        id=pulled.image_id,
+        format="oci",
+        name=manifest.name,
+        labels=manifest.labels,
+        size=pulled.size,
+        blobs=tuple(dict.fromkeys(blobs)),
+        layers=tuple([Layer(one.digest, one.diff_id, one.media_type, one.size) for one in pulled.layers]),
+        references=(reference.text,),
+        index_digest=pulled.index_digest,
+        latest=isinstance(reference, DockerReference) and reference.tag == "latest",
+    )
+    store.add_image(record, manifest.to_bytes())
+    return record.id
+
+
+def runnable_view(pulled: PulledImage, reference: OCIReference) -> ImageManifest:
+    """The appc manifest that stage0 runs from, named as the image is named where it came from."""
+    registry, repository, tag = _names(pulled, reference)
+    return oci_config_to_manifest(
+        pulled.config,
+        name=f"{registry}/{repository}" if registry else repository,
+        tag=tag,
+        manifest_digest=pulled.manifest_digest,
+        image_id=pulled.config_digest,
+        original_name=reference.text.partition(":")[2].removeprefix("//"),
+        registry=registry,
+        repository=repository,
+    )
+
+
+def _names(pulled: PulledImage, reference: OCIReference) -> tuple[str, str, str]:
+    """Registry, repository and tag. A layout's reference name may be a whole image name, or a tag of the directory's name."""
+    if isinstance(reference, DockerReference):
+        return reference.host, reference.repository, reference.tag
+    ref = reference.ref if not reference.ref.startswith("@") else ""
+    if "/" in ref or (ref and not isinstance(reference, LayoutReference | OCIArchiveReference)):
+        try:
+            name = parse_image_name(ref)
+            return name.host, name.repository, name.tag
+        except UsageError:
+            pass
+    base = os.path.basename(reference.path).removesuffix(".tar").lower()
+    return "", base or "image", ref
