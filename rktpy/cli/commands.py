@@ -113,11 +113,15 @@ has passed; --grace-period=0s removes them at once. Pods that were prepared and 
     ),
     Command(
         ("image", "check"),
-        "check [--repair]",
+        "check [--quick] [--repair]",
         "Check the store",
-        """Reads every stored blob, record and tree and tells what is broken or missing. With --repair the index is rebuilt
-and what is broken is dropped, so that it can be fetched again.""",
-        (("repair", "bool", "false", "rebuild the index and drop what is broken"),),
+        """Tells what is broken in the store, a line each; "leftover" is what a command that was killed leaves and "image gc" removes.
+The status is 254 if something is broken. With --repair the index is rebuilt, and what is broken is dropped so that it can be
+fetched again.""",
+        (
+            ("quick", "bool", "false", "do not read the content of blobs and trees"),
+            ("repair", "bool", "false", "rebuild the index and drop what is broken"),
+        ),
         added=True,
     ),
     Command(

@@ -1,0 +1,195 @@
+"""Completion code for bash, made from the tables of commands and flags."""
+
+from __future__ import annotations
+
+from rktpy.cli import flags
+from rktpy.cli.commands import COMMANDS, ROOT
+from rktpy.cli.help import shown, sub_commands
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktpy.cli.command import Command
+
+# What the arguments of a command are, by the shell function that completes them.
+_ARGUMENTS = {
+    "cat-manifest": "pods",
+    "completion": "shells",
+    "enter": "pods running",
+    "export": "pods exited",
+    "fetch": "files",
+    "image cat-manifest": "images",
+    "image export": "images",
+    "image extract": "images",
+    "image render": "images",
+    "image rm": "images",
+    "image verify": "images",
+    "logs": "pods",
+    "prepare": "images",
+    "rm": "pods 'prepare|exited'",
+    "run": "images",
+    "run-prepared": "pods prepared",
+    "status": "pods",
+    "stop": "pods running",
+    "trust": "files",
+}
+# Values of flags.
+_VALUES = {
+    "format": "json json-pretty",
+    "insecure-options": "none image tls http pubkey capabilities paths seccomp all-fetch all-run all",
+    "ipc": "auto private parent",
+    "net": "default default-restricted host none",
+    "order": "asc desc",
+    "progress": "auto json none",
+    "pull-policy": "new update never",
+    "stage1": "fly",
+}
+
+_HEAD = r"""# bash completion for rktpy
+
+__rktpy_words() {
+    local IFS=$' \t\n'
+    COMPREPLY=($(compgen -W "$1" -- "$cur"))
+}
+
+__rktpy_files() {
+    local IFS=$'\n'
+    compopt -o filenames 2>/dev/null
+    COMPREPLY=($(compgen -f -- "$cur"))
+}
+
+__rktpy_shells() {
+    __rktpy_words bash
+}
+
+__rktpy_pods() {
+    __rktpy_words "$(rktpy list --no-legend 2>/dev/null | grep -E "${1:-}" | awk '/^[0-9a-f]/ {print $1}')"
+}
+
+__rktpy_images() {
+    __rktpy_words "$(rktpy image list --no-legend --fields=id 2>/dev/null)"
+    case $cur in
+        sha512* | sha256* | '') ;;
+        *) __rktpy_files ;;
+    esac
+}
+"""
+
+_TAIL = r"""
+_rktpy() {
+    local cur prev command word index skip
+    COMPREPLY=()
+    cur=${COMP_WORDS[COMP_CWORD]}
+    prev=${COMP_WORDS[COMP_CWORD-1]}
+    # bash takes "=" for a word of its own.
+    if [[ $cur == = ]]; then
+        cur=
+        prev=${COMP_WORDS[COMP_CWORD-1]}
+    elif [[ $prev == = && $COMP_CWORD -ge 2 ]]; then
+        prev=${COMP_WORDS[COMP_CWORD-2]}
+    fi
+    command=
+    skip=
+    for ((index = 1; index < COMP_CWORD; index++)); do
+        word=${COMP_WORDS[index]}
+        if [[ -n $skip ]]; then
+            skip=
+        elif [[ $word == = ]]; then
+            skip=1
+        elif [[ $word == -* ]]; then
+            if [[ ${COMP_WORDS[index+1]} != = ]] && __rktpy_takes_value "$word"; then
+                skip=1
+            fi
+        elif __rktpy_is_command "${command:+$command }$word"; then
+            command="${command:+$command }$word"
+        fi
+    done
+    if __rktpy_value "$prev"; then
+        return
+    fi
+    if [[ $cur == -* ]]; then
+        __rktpy_flags "$command"
+    else
+        __rktpy_arguments "$command"
+    fi
+}
+
+complete -F _rktpy rktpy"""
+
+
+def completion() -> str:
+    """The whole script."""
+    return "\n".join((_HEAD, _is_command(), _takes_value(), _value(), _flags(), _arguments())) + _TAIL
+
+
+def _is_command() -> str:
+    names = [_key(command) for command in _all() if command is not ROOT]
+    return _function("is_command", [f"{' | '.join(_quoted(name) for name in names)}) return 0 ;;", "*) return 1 ;;"])
+
+
+def _takes_value() -> str:
+    names = {
+        flag[0]
+        for command in _all()
+        for flag in (*command.flags, *flags.GLOBAL)
+        if flag[1] != "bool" and flag[0] not in flags.OPTIONAL_VALUES
+    }
+    return _function("takes_value", [f"{' | '.join(f'--{name}' for name in sorted(names))}) return 0 ;;", "*) return 1 ;;"])
+
+
+def _value() -> str:
+    cases = [f"--{name}) __rktpy_words '{words}' ;;" for name, words in _VALUES.items()]
+    files = {
+        flag[0]
+        for command in _all()
+        for flag in (*command.flags, *flags.GLOBAL)
+        if flag[1] == "directory"
+        or flag[0].endswith(("-file", "-path", "-file-save", "profile"))
+        or flag[0] in ("pod-manifest", "signature")
+    }
+    cases.append(f"{' | '.join(f'--{name}' for name in sorted(files))}) __rktpy_files ;;")
+    # A value that cannot be guessed is better not completed as something else.
+    cases.append('*) __rktpy_takes_value "$1" ;;')
+    return _function("value", cases)
+
+
+def _flags() -> str:
+    general = " ".join(f"--{flag[0]}" for flag in shown((*flags.GLOBAL, flags.HELP)))
+    cases = [
+        f"{_quoted(_key(command))}) __rktpy_words '{' '.join(f'--{flag[0]}' for flag in shown(command.flags))} {general}' ;;"
+        for command in _all()
+        if command.flags
+    ]
+    cases.append(f"*) __rktpy_words '{general}' ;;")
+    return _function("flags", cases)
+
+
+def _arguments() -> str:
+    cases: list[str] = []
+    for command in _all():
+        if not command.module:
+            depth = len(command.path)
+            names = {below.path[depth] for below in sub_commands(command)}
+            cases.append(f"{_quoted(_key(command))}) __rktpy_words '{' '.join(sorted(names))}' ;;")
+        elif _key(command) == "help":
+            names = {below.path[0] for below in sub_commands(ROOT)}
+            cases.append(f"help) __rktpy_words '{' '.join(sorted(names))}' ;;")
+        elif _key(command) in _ARGUMENTS:
+            cases.append(f"{_quoted(_key(command))}) __rktpy_{_ARGUMENTS[_key(command)]} ;;")
+    return _function("arguments", cases)
+
+
+def _function(name: str, cases: list[str]) -> str:
+    lines = "\n".join(f"        {case}" for case in cases)
+    return f"__rktpy_{name}() {{\n    case $1 in\n{lines}\n    esac\n}}\n"
+
+
+def _all() -> list[Command]:
+    return [ROOT, *[command for command in COMMANDS if command.listed]]
+
+
+def _key(command: Command) -> str:
+    return " ".join(command.path)
+
+
+def _quoted(text: str) -> str:
+    return f"'{text}'" if not text or " " in text else text

@@ -1,0 +1,32 @@
+"""``rktpy fetch``."""
+
+from __future__ import annotations
+
+from rktpy.cli import images
+from rktpy.cli.image_ids import shown_id
+from rktpy.cli.output import out
+from rktpy.cli.pull import fetch_options
+from rktpy.cli.settings import settings
+from rktpy.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktpy.cli.parse import Arguments
+
+
+def run(arguments: Arguments) -> int:
+    """Fetch images and print their IDs, when all have come."""
+    apps = images.of(arguments).apps()
+    if not apps:
+        raise UsageError("must provide at least one image")
+    options = fetch_options(arguments, render=arguments.switch("render"))
+    g = settings(arguments)
+
+    from rktpy.stage0.images import find_or_fetch
+    from rktpy.store.store import Store
+
+    with Store(g.data_dir) as store:
+        ids = [find_or_fetch(g, store, app.image, options, app.signature) for app in apps]
+    for image_id in ids:
+        out(shown_id(image_id, full=arguments.switch("full")))
+    return 0

@@ -1,0 +1,49 @@
+"""The pods that a command line names: by UUID, by a prefix of one, or by a file that holds one. Hot-path module."""
+
+from __future__ import annotations
+
+from rktpy.cli.usage import ArgumentsError
+from rktpy.errors import RktpyError
+from rktpy.stage0.pods import read_uuid_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktpy.cli.parse import Arguments
+
+
+def no_arguments(arguments: Arguments) -> None:
+    """Refuse arguments, for commands that take none."""
+    if arguments.args:
+        raise ArgumentsError(f'unexpected argument "{arguments.args[0]}"')
+
+
+def uuid_from_file(path: str) -> str:
+    """The UUID in the file of ``--uuid-file``."""
+    try:
+        return read_uuid_file(path)
+    except OSError as error:
+        raise RktpyError("unable to resolve UUID from file") from error
+
+
+def one(arguments: Arguments, *, file_status: int = 254) -> str:
+    """The only pod: the argument, or the file's content. ``file_status`` is the exit status when the file cannot be read."""
+    path = arguments.text("uuid-file")
+    if len(arguments.args) == 1 and not path:
+        return arguments.args[0]
+    if arguments.args or not path:
+        raise ArgumentsError("wants one pod's UUID, or --uuid-file")
+    try:
+        return uuid_from_file(path)
+    except RktpyError as error:
+        error.status = file_status
+        raise
+
+
+def several(arguments: Arguments) -> list[str]:
+    """At least one pod: the arguments, or the file's content."""
+    path = arguments.text("uuid-file")
+    if arguments.args and not path:
+        return arguments.args
+    if arguments.args or not path:
+        raise ArgumentsError("wants the UUIDs of pods, or --uuid-file")
+    return [uuid_from_file(path)]
