@@ -24,7 +24,6 @@ from rktpy.formats.aci.manifest import ImageManifest, is_environment_name
 from rktpy.formats.aci.types import (
     AC_VERSION,
     OS_ARCH,
-    app_name_of,
     is_ac_identifier,
     is_ac_name,
     is_date,
@@ -96,13 +95,8 @@ def oci_architecture(os: str, arch: str) -> tuple[str, str] | None:
 
 
 def image_name_of(registry: str, repository: str) -> str:
-    """The appc name of an image in a registry: an AC Identifier with an app name in its last component.
-
-    Raises :class:`FormatError` when nothing usable is left of it.
-    """
-    name = sanitize_ac_identifier(f"{registry}/{repository}" if registry else repository)
-    app_name_of(name)
-    return name
+    """The appc name of an image in a registry. Raises :class:`FormatError` when nothing usable is left of it."""
+    return sanitize_ac_identifier(f"{registry}/{repository}" if registry else repository)
 
 
 def oci_config_to_manifest(
