@@ -7,6 +7,7 @@ hashed and checked (layout, manifest, limits) on the way. Nothing is visible bef
 from __future__ import annotations
 
 import hashlib
+import os
 from os import fchmod, fsync
 from queue import Queue
 from threading import Thread
@@ -17,6 +18,7 @@ from rktpy.formats.aci.archive import ArchiveRules
 from rktpy.formats.aci.manifest import ImageManifest
 from rktpy.formats.tar import TarReader
 from rktpy.record import Record
+from rktpy.store.blobs import open_blob
 from rktpy.store.decompress import open_stream
 from rktpy.store.limits import Limits
 from rktpy.store.partial import WRITEBACK_STEP
@@ -26,6 +28,7 @@ from rktpy.store.writeback import start_writeback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import RawIOBase
 
     from rktpy.store.paths import Layout
 
@@ -100,7 +103,7 @@ def import_aci(layout: Layout, path: str, *, expected_id: str | None = None, lim
                 writer = _Writer(temporary.fd)
                 writer.start()
                 try:
-                    manifest = _copy(source.read, path, writer, limits)
+                    manifest = _copy(reading(source, path), path, writer, limits)
                 finally:
                     writer.end()
                 if writer.error is not None:
@@ -119,9 +122,21 @@ def import_aci(layout: Layout, path: str, *, expected_id: str | None = None, lim
     return ImportedACI(f"sha512-{value}", ImageManifest.from_bytes(manifest), writer.size, manifest, digest)
 
 
+def reading(source: RawIOBase, path: str) -> Callable[[int], bytes]:
+    """``read(n)`` of an open file, whose errors are the file's and not the store's."""
+
+    def read(n: int) -> bytes:
+        try:
+            return source.read(n) or b""
+        except OSError as error:
+            raise FetchError(f"cannot read image {path}") from error
+
+    return read
+
+
 def _copy(read: Callable[[int], bytes], what: str, writer: _Writer, limits: Limits) -> bytes:
     """Decompress all of the file into the writer, and check it as an archive; returns the manifest's bytes."""
-    stream = open_stream(read)
+    stream = open_stream(read, what, limits)
 
     def through(n: int) -> bytes:
         data = stream.read(n)
@@ -145,3 +160,21 @@ def _copy(read: Callable[[int], bytes], what: str, writer: _Writer, limits: Limi
     while through(_CHUNK):
         pass
     return manifest
+
+
+def stored_manifest(layout: Layout, digest: str) -> bytes:
+    """The manifest of a stored ACI, read from its blob. Raises NotFoundError, ArchiveError, FormatError, StoreError."""
+    fd = open_blob(layout, digest)
+    try:
+        reader = TarReader(lambda n: os.read(fd, n), digest)
+        rules = ArchiveRules(digest)
+        while (entry := reader.next()) is not None:
+            if rules.add(entry) == "manifest":
+                manifest = reader.read()
+                ImageManifest.from_bytes(manifest)
+                return manifest
+    except OSError as error:
+        raise StoreError(f"cannot read {digest}") from error
+    finally:
+        os.close(fd)
+    raise ArchiveError(f"{digest}: no image manifest found in layout")

@@ -5,7 +5,8 @@ of the directory any more, changed files are read again before an answer is give
 made anew from the record files. Where it cannot be written (read-only store) and is not in step, there is no answer, and the
 caller scans the files.
 
-Not imported below ``lookup.INDEX_FROM`` images. The C module is used as it is: ``sqlite3`` on top of it costs 10 ms more.
+Not imported while there are few images (``lookup``, ``listing``). The C module is used as it is: ``sqlite3`` on top of it
+costs 10 ms more.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from os import scandir, stat, unlink
 
 from rktpy.errors import StoreError
 from rktpy.record import Record
-from rktpy.store.lookup import read_record
+from rktpy.store.lookup import image_ids, read_record, sound_records
 from rktpy.store.paths import is_image_id
 
 TYPE_CHECKING = False
@@ -71,25 +72,36 @@ def all_images(layout: Layout) -> list[IndexedImage] | None:
     return None if rows is None else [IndexedImage(*row) for row in rows]
 
 
-def in_step(layout: Layout) -> bool:
-    """Whether the index, if there is one, can be used or brought into step. A store without one is in step."""
+def what_is_wrong(layout: Layout) -> str:
+    """Why the index, if there is one, is not what the record files say; empty if it is, or if it cannot be brought into step
+    here..
+
+    """
     try:
         stat(layout.index)
     except OSError:
-        return True
+        return ""
     try:
         connection = _connect(layout)
-    except (_sqlite3.Error, OSError):
-        return False
-    try:
-        if connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA:
-            return False
-        connection.execute("SELECT id FROM image LIMIT 1").fetchall()
-        return bool(connection.execute("PRAGMA quick_check").fetchone()[0] == "ok")
-    except _sqlite3.Error:
-        return False
-    finally:
-        connection.close()
+        try:
+            if connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+                return "damaged"
+            _bring_into_step(layout, connection)
+            rows = {row[0]: row[1:] for row in connection.execute("SELECT id, name, import_time, size FROM image")}
+            texts = set(connection.execute("SELECT text, id FROM reference").fetchall())
+        finally:
+            connection.close()
+    except (_sqlite3.OperationalError, OSError):
+        # Read-only, busy, or no room: no one uses it in that state either.
+        return ""
+    except _sqlite3.Error as error:
+        return f"damaged: {error}"
+    records = sound_records(layout, image_ids(layout))
+    if rows != {record.id: (record.name, record.import_time, record.size) for record in records}:
+        return "not in step with the records"
+    if texts != {(text, record.id) for record in records for text in record.references}:
+        return "not in step with the records' references"
+    return ""
 
 
 def drop(layout: Layout) -> None:

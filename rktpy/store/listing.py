@@ -9,11 +9,14 @@ from posix import stat
 
 from rktpy.errors import NotFoundError, StoreError
 from rktpy.record import Record
-from rktpy.store.lookup import INDEX_FROM, image_ids, sound_records
+from rktpy.store.lookup import image_ids, sound_records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.store.paths import Layout
+
+# Above so many images asking the index is faster than reading every record, see ``lookup``.
+LIST_BY_INDEX_FROM = 200
 
 
 class ImageFacts(Record):
@@ -40,7 +43,7 @@ def list_images(layout: Layout) -> list[ImageFacts]:
     """All images by import time, oldest first. Images with a damaged record are left out (``image check`` names them)."""
     ids = image_ids(layout)
     known = None
-    if len(ids) >= INDEX_FROM:
+    if len(ids) >= LIST_BY_INDEX_FROM:
         from rktpy.store.index import all_images
 
         known = all_images(layout)

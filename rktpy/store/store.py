@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from rktpy.store.limits import Limits
     from rktpy.store.listing import ImageFacts
     from rktpy.store.partial import Partial
+    from rktpy.store.pipeline import LayerSource
     from rktpy.store.remotes import Remote
-    from rktpy.store.trees import LayerSource
     from rktpy.store.verify import Verified
 
 

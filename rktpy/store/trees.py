@@ -9,20 +9,22 @@ The ``hash`` of a tree is not written when it is rendered: reading everything ba
 
 from __future__ import annotations
 
-from os import O_CLOEXEC, O_DIRECTORY, O_RDONLY, close, listdir, stat
+from os import O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_RDONLY, O_WRONLY, close, fchmod, listdir, stat
 from os import open as open_fd
 from typing import TYPE_CHECKING
 
 from rktpy.errors import StoreError
 from rktpy.store import dependencies, locks, lookup
-from rktpy.store.paths import is_tree_id
-from rktpy.store.temporary import take_out, write_durably
-from rktpy.store.tree_ready import SYNCED, boot_id, marker
+from rktpy.store.paths import TREE_MODE, is_tree_id
+from rktpy.store.temporary import create_directory, sync_directory, take_out, write_all, write_durably
+from rktpy.store.tree_ready import SYNCED, boot_id, marker, tree_id, tree_ready
 
 if TYPE_CHECKING:
     from rktpy.store.paths import Layout
+    from rktpy.store.pipeline import LayerSource
+    from rktpy.store.temporary import Temporary
 
-MARKER_MODE = 0o644
+FILE_MODE = 0o644
 
 
 def steps_of(layout: Layout, image_id: str) -> list[dependencies.Step]:
@@ -31,6 +33,73 @@ def steps_of(layout: Layout, image_id: str) -> list[dependencies.Step]:
         # Only ACIs have dependencies; whether the image is there is seen when it is rendered.
         return [dependencies.Step(image_id, ())]
     return dependencies.order(layout, image_id)
+
+
+def ensure(layout: Layout, image_id: str, *, layer_sources: dict[str, LayerSource] | None = None) -> str:
+    """Render an image's tree if it is not there; returns the tree's ID.
+
+    ``layer_sources`` (OCI): by digest, where a layer's bytes can be read while they still arrive. Raises NotFoundError
+    (:class:`dependencies.MissingDependency` names the image to fetch), InputError, ArchiveError, StoreError.
+    """
+    steps = steps_of(layout, image_id)
+    wanted = tree_id([step.image_id for step in steps])
+    if tree_ready(layout, wanted):
+        return wanted
+    with locks.acquire(layout.tree_lock(wanted), exclusive=True):
+        if not tree_ready(layout, wanted):
+            with render_aside(layout, steps, image_id, layer_sources) as fresh:
+                put_in_place(layout, wanted, fresh)
+    return wanted
+
+
+def render_aside(
+    layout: Layout,
+    steps: list[dependencies.Step],
+    image_id: str,
+    layer_sources: dict[str, LayerSource] | None = None,
+) -> Temporary:
+    """Render a tree under a temporary name, complete with its marker."""
+    from rktpy.store.rendering import render_steps
+
+    try:
+        fresh = create_directory(layout, "tree", TREE_MODE)
+        try:
+            fchmod(fresh.fd, TREE_MODE)
+            render_steps(layout, steps, fresh.path + "/rootfs", layer_sources)
+            for name, data in (
+                ("manifest", lookup.read_file(layout.manifest(image_id))),
+                ("image", image_id.encode()),
+                ("rendered", boot_id()),
+            ):
+                _write_file(f"{fresh.path}/{name}", data)
+        except BaseException:
+            fresh.close()
+            raise
+    except OSError as error:
+        raise StoreError(f"cannot render image {image_id}") from error
+    return fresh
+
+
+def put_in_place(layout: Layout, wanted: str, fresh: Temporary) -> None:
+    """Give a rendered tree its name; what had that name before is removed. The caller holds the tree's lock."""
+    target = layout.tree(wanted)
+    try:
+        out = take_out(layout, target)
+        fresh.rename(target)
+        sync_directory(layout.trees)
+        if out is not None:
+            out.close()
+    except OSError as error:
+        raise StoreError(f"cannot render tree {wanted}") from error
+
+
+def _write_file(path: str, data: bytes) -> None:
+    fd = open_fd(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, FILE_MODE)
+    try:
+        fchmod(fd, FILE_MODE)
+        write_all(fd, data)
+    finally:
+        close(fd)
 
 
 def remove(layout: Layout, wanted: str) -> None:
@@ -91,7 +160,7 @@ def settle(layout: Layout) -> list[str]:
         with locks.acquire(layout.tree_lock(wanted), exclusive=True):
             # It may have been removed and rendered again since, and then it was not written out.
             if file is not None and _marker_file(layout, wanted) == file:
-                write_durably(layout, f"{layout.tree(wanted)}/rendered", SYNCED, MARKER_MODE)
+                write_durably(layout, f"{layout.tree(wanted)}/rendered", SYNCED, FILE_MODE)
     return [wanted for wanted, _ in pending]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from rktpy.errors import AmbiguousError, DigestMismatch, FormatError, NotFoundError, StoreError, UsageError
 from rktpy.formats.aci.types import NameValue
-from rktpy.store import index, lookup, paths
+from rktpy.store import index, listing, lookup, paths
 from rktpy.store.image_record import ImageRecord, Layer
 from rktpy.store.remotes import Remote
 from rktpy.store.store import Store
@@ -296,8 +296,8 @@ class TestLookup:
 class TestIndex:
     @pytest.fixture(autouse=True)
     def always_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(lookup, "INDEX_FROM", 0)
-        monkeypatch.setattr("rktpy.store.listing.INDEX_FROM", 0)
+        monkeypatch.setattr(lookup, "FIND_BY_INDEX_FROM", 0)
+        monkeypatch.setattr(listing, "LIST_BY_INDEX_FROM", 0)
 
     def test_follows_every_change(self, store: Store) -> None:
         for n in range(12):
