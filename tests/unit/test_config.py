@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from rktpy.config import Config, load_config
 from rktpy.errors import ConfigError, FormatError
@@ -109,6 +109,7 @@ def test_bad_documents(text: Any, message: str) -> None:
         parse_config(json.dumps(text).encode(), "x.json")
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_any_json_is_read_or_an_error(value: Any) -> None:
     for base in (document("auth", domains=["a"], type="basic", credentials=value), document("stage1", location=value), value):

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rktpy.errors import FormatError
@@ -239,6 +239,7 @@ CONFIGS = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(CONFIGS, TEXT)
 def test_any_configuration_gives_a_valid_manifest_or_an_error(document: dict[str, Any], tag: str) -> None:
     try:
@@ -281,6 +282,7 @@ def test_manifest_to_oci() -> None:
     ImageConfig.from_dict(document)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(
         [

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rktpy.errors import FormatError
@@ -270,6 +270,7 @@ def test_sanitizing(text: str, identifier: str, name: str) -> None:
     assert types.sanitize_ac_name(text) == name
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_sanitized_is_valid(text: str) -> None:
     for sanitize, check in (
@@ -354,6 +355,7 @@ JSON = st.recursive(
 MEMBERS = [member for _field, member, _always in (*ImageManifest.MEMBERS, *App.MEMBERS)]
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_any_json_is_a_manifest_or_an_error(value: Any) -> None:
     try:
@@ -362,6 +364,7 @@ def test_any_json_is_a_manifest_or_an_error(value: Any) -> None:
         pass
 
 
+@settings(deadline=None)
 @given(st.sampled_from([None, "app", "labels", "dependencies"]), st.sampled_from(MEMBERS), JSON)
 def test_any_member_is_read_or_an_error(parent: str | None, member: str, value: Any) -> None:
     document = json.loads(json.dumps(WORKER))
@@ -378,6 +381,7 @@ def test_any_member_is_read_or_an_error(parent: str | None, member: str, value: 
     assert ImageManifest.from_bytes(rebuilt.to_bytes()) == manifest
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_manifest_or_an_error(data: bytes) -> None:
     try:

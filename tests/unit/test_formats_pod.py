@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rktpy.errors import FormatError, UsageError
@@ -170,6 +170,7 @@ def test_rules(path: str, value: object, message: str) -> None:
         PodManifest.from_dict(altered(path, value))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["", "apps.0", "apps.0.image", "apps.0.mounts.0", "volumes.0", "ports.1"]), st.text(max_size=6), JSON)
 def test_any_member_is_read_or_an_error(place: str, member: str, value: Any) -> None:
     known = {"": "apps", "apps.0": "mounts", "apps.0.image": "id", "apps.0.mounts.0": "appVolume", "volumes.0": "kind"}
@@ -267,6 +268,7 @@ def test_port_flag() -> None:
             cli_values.parse_port(text)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30), st.sampled_from([cli_values.parse_volume, cli_values.parse_mount, cli_values.parse_port]))
 def test_any_flag_value_is_read_or_an_error(text: str, parse: Any) -> None:
     try:

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rktpy.errors import FormatError, UsageError
@@ -62,6 +62,7 @@ def test_bad_quantities(text: str) -> None:
         parse_quantity(text)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**9), st.integers(0, 999), st.sampled_from(["", "m", "k", "M", "Ki", "Mi"]))
 def test_quantities_are_exact(whole: int, thousandths: int, suffix: str) -> None:
     factor = {"": 1, "m": Fraction(1, 1000), "k": 1000, "M": 10**6, "Ki": 1024, "Mi": 1 << 20}[suffix]
@@ -71,6 +72,7 @@ def test_quantities_are_exact(whole: int, thousandths: int, suffix: str) -> None
     assert quantity.milli_value() == -(-exact * 1000 // 1)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="0123456789.+-eEinumkKMGTP", max_size=12))
 def test_any_text_is_a_quantity_or_an_error(text: str) -> None:
     try:
@@ -199,6 +201,7 @@ def test_effective_capabilities() -> None:
     assert set(isolators.DEFAULT_CAPABILITIES) - set(isolators.effective_capabilities(removed)) == {"CAP_CHOWN"}
 
 
+@settings(deadline=None)
 @given(st.sampled_from([*isolators._READERS, "x/y"]), JSON)
 def test_any_value_is_read_or_an_error(name: str, value: Any) -> None:
     try:
