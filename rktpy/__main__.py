@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import sys
 
+from rktpy.cli.commands import ROOT
 from rktpy.cli.output import OutputClosed, out
 from rktpy.cli.parse import Arguments, parse
 from rktpy.cli.report import report
 from rktpy.cli.usage import ArgumentsError, FlagError, HelpRequested, MissingCommand, UnknownCommand
 from rktpy.errors import RktpyError
 from rktpy.log import debugging, note
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktpy.cli.command import Command
 
 _FAILED = 254
 _INTERRUPTED = 130
@@ -22,47 +27,33 @@ _OUTPUT_CLOSED = 141  # what a shell shows of a process that died of SIGPIPE
 
 def main(argv: list[str]) -> int:
     """Do what the command line ``argv`` (without the program's name) says, and give the exit status."""
-    prefix = "rktpy"
+    command = ROOT
     try:
         try:
             arguments = parse(argv)
             command = arguments.command
-            prefix = command.name
             return _run(arguments)
         except HelpRequested as request:
-            from rktpy.cli.help import help_text
-
-            out(help_text(request.command).rstrip("\n"))
+            _help(request.command)
             return 0
         except UnknownCommand as error:
             from rktpy.cli.help import unknown_command_text
 
-            note("", unknown_command_text(error, error.command, error.word))
+            note("", unknown_command_text(error))
             return error.status
         except FlagError as error:
-            from rktpy.cli.help import help_text
-
             note("", f"Error: {error}")
-            out(help_text(error.command).rstrip("\n"))
+            _help(error.command)
             return error.status
-        except MissingCommand as error:
-            from rktpy.cli.commands import ROOT
-            from rktpy.cli.help import help_text
-
-            report(prefix, error)
-            out(help_text(ROOT).rstrip("\n"))
-            return error.status
-        except ArgumentsError as error:
-            from rktpy.cli.help import help_text
-
-            report(prefix, error)
-            out(help_text(arguments.command).rstrip("\n"))
+        except (ArgumentsError, MissingCommand) as error:
+            report(command.name, error)
+            _help(command)
             return error.status
     except RktpyError as error:
-        report(_prefix(argv, prefix), error)
+        report(_prefix(argv, command), error)
         return error.status
     except OSError as error:
-        report(prefix, error)
+        report(command.name, error)
         _trace(error)
         return _FAILED
     except OutputClosed:
@@ -70,7 +61,7 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except Exception as error:
-        note(prefix, f"internal error: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
+        note(command.name, f"internal error: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
         _trace(error)
         return _FAILED
 
@@ -92,16 +83,19 @@ def _run(arguments: Arguments) -> int:
     return status
 
 
-def _prefix(argv: list[str], prefix: str) -> str:
+def _help(command: Command) -> None:
+    from rktpy.cli.help import help_text
+
+    out(help_text(command).rstrip("\n"))
+
+
+def _prefix(argv: list[str], command: Command) -> str:
     """The command's name, also when its arguments could not be read to the end."""
-    if prefix == "rktpy":
+    if command is ROOT:
         from rktpy.cli.parse import find_command
 
-        try:
-            return find_command(argv)[0].name
-        except UnknownCommand:
-            pass
-    return prefix
+        command = find_command(argv)[0]
+    return command.name
 
 
 def _trace(error: BaseException) -> None:

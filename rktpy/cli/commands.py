@@ -115,9 +115,9 @@ has passed; --grace-period=0s removes them at once. Pods that were prepared and 
         ("image", "check"),
         "check [--quick] [--repair]",
         "Check the store",
-        """Tells what is broken in the store, a line each; "leftover" is what a command that was killed leaves and "image gc" removes.
-The status is 254 if something is broken. With --repair the index is rebuilt, and what is broken is dropped so that it can be
-fetched again.""",
+        """Tells what is broken in the store, a line each; "leftover" is what a killed command leaves and "image gc" removes.
+The status is 254 if something is broken. With --repair the index is rebuilt, and what is broken is dropped so that it
+can be fetched again.""",
         (
             ("quick", "bool", "false", "do not read the content of blobs and trees"),
             ("repair", "bool", "false", "rebuild the index and drop what is broken"),

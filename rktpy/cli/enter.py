@@ -14,7 +14,7 @@ _SHELL = "/bin/bash"
 
 
 def run(arguments: Arguments) -> int:
-    """Run a command inside a running pod; comes back only with an error."""
+    """Run a command inside a running pod; its stage1 takes this process over, or comes back with the command's exit status."""
     if not arguments.args:
         raise ArgumentsError("wants a pod's UUID")
     uuid, *command = arguments.args
@@ -24,4 +24,4 @@ def run(arguments: Arguments) -> int:
 
     from rktpy.stage0.enter import enter
 
-    enter(settings(arguments), uuid, arguments.text("app") or None, tuple(command))
+    return enter(settings(arguments), uuid, arguments.text("app") or None, tuple(command))

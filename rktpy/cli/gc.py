@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rktpy.cli.output import out
 from rktpy.cli.pod_arguments import no_arguments
 from rktpy.cli.settings import settings
 
@@ -21,5 +22,6 @@ def run(arguments: Arguments) -> int:
         arguments.duration("grace-period"),
         arguments.duration("expire-prepared"),
         arguments.switch("mark-only"),
+        out,
     )
     return 0

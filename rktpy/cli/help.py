@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from rktpy.cli.command import Command
     from rktpy.cli.flags import Flag
+    from rktpy.cli.usage import UnknownCommand
 
 # Kinds whose default is shown in quotes.
 _QUOTED = frozenset(("string", "progress", "pull-policy"))
@@ -73,8 +74,9 @@ def _flag_lines(table: Iterable[Flag]) -> list[str]:
     return [f"  {'-h,' if flag[0] == 'help' else '   '} {flag_text(flag)}\t{flag[3]}\n" for flag in shown(table)]
 
 
-def unknown_command_text(error: BaseException, group: Command, word: str) -> str:
+def unknown_command_text(error: UnknownCommand) -> str:
     """The lines for a command that does not exist, with the ones that may have been meant."""
+    group, word = error.command, error.word
     depth = len(group.path)
     names = [
         other.path[depth]

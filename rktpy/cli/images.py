@@ -110,7 +110,6 @@ def read_images(arguments: Arguments, words: list[str], start: int) -> None:
     problem = "error parsing app image arguments" if arguments.command.images == "args" else "unable to parse arguments"
     try:
         _read(arguments, words, start)
-        _check_mounts(arguments)
     except HelpRequested:
         raise
     except UsageError as error:
@@ -148,15 +147,6 @@ def _read(arguments: Arguments, words: list[str], start: int) -> None:
                 index = end
             else:
                 drafts.append(ImageDraft(word))
-
-
-def _check_mounts(arguments: Arguments) -> None:
-    images = of(arguments)
-    volumes = {volume.name for volume in arguments.volumes}
-    for mounts in (images.mounts, *(draft.mounts for draft in images.drafts)):
-        for volume, target in mounts:
-            if volume not in volumes:
-                raise UsageError(f'dangling mount point "{target}": volume "{volume}" not found')
 
 
 def set_image_value(arguments: Arguments, name: str, kind: str, value: str) -> None:

@@ -89,9 +89,9 @@ class Arguments:
                     return index
                 self.args.append(word)
                 index += 1
+            elif stop_at_argument and word in ("--", "---"):
+                return index
             elif word == "--":
-                if stop_at_argument:
-                    return index
                 self.args.extend(words[index + 1 :])
                 return end
             elif word[1] == "-":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rktpy.cli import images
 from rktpy.cli.pull import fetch_options
-from rktpy.errors import UsageError
 from rktpy.formats.aci.types import NameValue
 from rktpy.stage0.options import PodOptions, Stage1Choice
 
@@ -17,9 +16,6 @@ def pod_options(arguments: Arguments) -> PodOptions:
     """What the pod shall be. Raises :class:`UsageError` when the flags contradict one another."""
     fetch = fetch_options(arguments)
     named = images.of(arguments)
-    manifest = arguments.text("pod-manifest")
-    if not manifest and not named.drafts:
-        raise UsageError("must provide at least one image or specify the pod manifest")
     return PodOptions(
         apps=named.apps(),
         volumes=tuple(arguments.volumes),
@@ -30,7 +26,7 @@ def pod_options(arguments: Arguments) -> PodOptions:
         env_files=arguments.repeated("set-env-file"),
         no_overlay=arguments.switch("no-overlay"),
         private_users=arguments.switch("private-users"),
-        pod_manifest=manifest,
+        pod_manifest=arguments.text("pod-manifest"),
         stage1=stage1_choice(arguments),
         fetch=fetch,
         strict=arguments.switch("strict"),

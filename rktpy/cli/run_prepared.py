@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def run(arguments: Arguments) -> int:
-    """Run a prepared pod. The stage1 takes this process over, so this comes back only with an error."""
+    """Run a prepared pod. Its stage1 takes this process over, or comes back with the pod's exit status."""
     if len(arguments.args) != 1:
         raise ArgumentsError("wants one pod's UUID")
     options = run_options(arguments)
 
     from rktpy.stage0 import run as stage0
 
-    stage0.run_prepared(settings(arguments), arguments.args[0], options)
+    return stage0.run_prepared(settings(arguments), arguments.args[0], options)
