@@ -1,4 +1,4 @@
-"""Durations and truth values as Go's standard library reads and writes them; rkt's flags are such. Hot-path module."""
+"""Durations and truth values as Go's standard library reads them; rkt's flags are such. Hot-path module."""
 
 from __future__ import annotations
 
@@ -77,30 +77,3 @@ def _leading(text: str, allowed: frozenset[str]) -> str:
     while length < len(text) and text[length] in allowed:
         length += 1
     return text[:length]
-
-
-def format_duration(nanoseconds: int) -> str:
-    """Write a duration as Go's ``Duration.String`` does: ``1h30m0s``, ``1.5s``, ``10ms``, ``0s``."""
-    if nanoseconds == 0:
-        return "0s"
-    sign = "-" if nanoseconds < 0 else ""
-    left = abs(nanoseconds)
-    if left < 1_000_000_000:
-        for unit, size in (("ms", 1_000_000), ("\u00b5s", 1_000), ("ns", 1)):
-            if left >= size:
-                return f"{sign}{_decimal(left, size)}{unit}"
-    minutes, left = divmod(left, 60_000_000_000)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{_decimal(left, 1_000_000_000)}s"
-    if hours or minutes:
-        text = f"{minutes}m{text}"
-    if hours:
-        text = f"{hours}h{text}"
-    return sign + text
-
-
-def _decimal(value: int, unit: int) -> str:
-    whole, rest = divmod(value, unit)
-    if not rest:
-        return str(whole)
-    return f"{whole}.{str(rest).rjust(len(str(unit)) - 1, '0').rstrip('0')}"

@@ -22,6 +22,6 @@ def run(arguments: Arguments) -> int:
         arguments.duration("grace-period"),
         arguments.duration("expire-prepared"),
         arguments.switch("mark-only"),
-        out,
+        tell=out,
     )
     return 0
