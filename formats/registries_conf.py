@@ -168,6 +168,8 @@ def _place(location: str, rest: str, insecure: bool, mirror: bool) -> Endpoint:
 def _rule(table: dict[str, Any], source: str, path: str) -> RegistryRule:
     _known(table, _REGISTRY, source, path)
     location = _text(table, "location", source, path)
+    if location:
+        location = _location(location, source, f"{path}.location")
     prefix = _text(table, "prefix", source, path) or location
     if not prefix:
         raise ConfigError(f"{source}: {path}: needs a prefix or a location")
@@ -178,8 +180,6 @@ def _rule(table: dict[str, Any], source: str, path: str) -> RegistryRule:
         prefix = _location(prefix, source, f"{path}.prefix")
         if not location:
             raise ConfigError(f"{source}: {path}.location: is missing")
-    if location:
-        location = _location(location, source, f"{path}.location")
     by_digest = _flag(table, "mirror-by-digest-only", source, path)
     mirrors: list[Mirror] = []
     for number, item in enumerate(_tables(table, "mirror", source, path)):
@@ -228,7 +228,8 @@ def _location(text: str, source: str, path: str, *, wildcard: bool = False) -> s
 def _known(table: dict[str, Any], names: tuple[str, ...], source: str, path: str) -> None:
     for name in table:
         if name not in names:
-            raise ConfigError(f"{source}: {path}{'.' if path else ''}{name}: is not a known setting")
+            shown = name if name.isprintable() else ascii(name)[1:-1]
+            raise ConfigError(f"{source}: {path}{'.' if path else ''}{shown}: is not a known setting")
 
 
 def _text(table: dict[str, Any], name: str, source: str, path: str) -> str:

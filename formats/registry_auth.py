@@ -143,18 +143,22 @@ def _document(data: bytes, source: str) -> dict[str, Any]:
         raise ConfigError(str(error)) from None
 
 
+def _shown(path: str) -> str:
+    return path if path.isprintable() else ascii(path)[1:-1]
+
+
 def _object(value: Any, source: str, path: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise ConfigError(f"{source}: {path}: must be an object")
+        raise ConfigError(f"{source}: {_shown(path)}: must be an object")
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
 def _helper_name(value: Any, source: str, path: str) -> str:
     # It becomes part of a program's name, which must not turn into a path.
     if not isinstance(value, str) or not value or not _HELPER.issuperset(value):
-        raise ConfigError(f"{source}: {path}: must be the name of a credential helper, without docker-credential-")
+        raise ConfigError(f"{source}: {_shown(path)}: must be the name of a credential helper, without docker-credential-")
     return value
 
 
@@ -174,11 +178,11 @@ def _login(scope: str, entry: dict[str, Any], source: str, path: str) -> Login:
         try:
             decoded = a2b_base64(encoded, strict_mode=True).decode("utf-8")
         except (Base64Error, ValueError):
-            raise ConfigError(f"{source}: {path}.auth: must be base64 of user:password") from None
+            raise ConfigError(f"{source}: {_shown(path)}.auth: must be base64 of user:password") from None
         username, colon, password = decoded.partition(":")
         password = password.rstrip("\0")  # old versions of Docker padded it
         if not colon or not username:
-            raise ConfigError(f"{source}: {path}.auth: must be base64 of user:password")
+            raise ConfigError(f"{source}: {_shown(path)}.auth: must be base64 of user:password")
     return Login(
         scope, username, password, _text(entry, "identitytoken", source, path), _text(entry, "registrytoken", source, path)
     )
@@ -189,5 +193,5 @@ def _text(entry: dict[str, Any], name: str, source: str, path: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise ConfigError(f"{source}: {path}.{name}: must be a string")
+        raise ConfigError(f"{source}: {_shown(path)}.{name}: must be a string")
     return value

@@ -111,9 +111,13 @@ class Manifest(Record):
         """
         if self.config.media_type not in CONFIG_TYPES:
             kind = self.artifact_type or self.config.media_type or "of no stated type"
-            raise FormatError(what, "config.mediaType", f"not an image that can be run: it is an artifact ({kind})")
+            raise FormatError(
+                what, "config.mediaType", f"not an image that can be run: it is an artifact ({members.shown(kind)})"
+            )
         if self.artifact_type:
-            raise FormatError(what, "artifactType", f"not an image that can be run: it is an artifact ({self.artifact_type})")
+            raise FormatError(
+                what, "artifactType", f"not an image that can be run: it is an artifact ({members.shown(self.artifact_type)})"
+            )
         for number, layer in enumerate(self.layers):
             if layer.media_type not in LAYER_COMPRESSION:
                 path = members.join("layers", number) + ".mediaType"

@@ -22,7 +22,12 @@ def join(path: str, name: str | int) -> str:
     """The JSON path of a member (text) or an item (number) of the value at ``path``."""
     if isinstance(name, int):
         return f"{path}[{name}]"
-    return f"{path}.{name}" if path else name
+    return f"{path}.{shown(name)}" if path else shown(name)
+
+
+def shown(text: str) -> str:
+    """``text`` from a document in a form that stays on one line."""
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def copied(doc: dict[str, Any], what: str) -> dict[str, Any]:

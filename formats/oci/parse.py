@@ -55,7 +55,7 @@ def _kind(doc: dict[str, Any], media_type: str | None, what: str) -> str:
         said = ""
     stated = members.text(doc, "mediaType", what, "")
     version = doc.get("schemaVersion")
-    if said in DOCKER_SCHEMA1 or stated in DOCKER_SCHEMA1 or version == 1 or "fsLayers" in doc:
+    if said in DOCKER_SCHEMA1 or stated in DOCKER_SCHEMA1 or (type(version) is int and version == 1) or "fsLayers" in doc:
         raise FormatError(what, "", _SCHEMA1)
     if OCI_ARTIFACT_MANIFEST in (said, stated):
         raise FormatError(what, "mediaType", "not an image that can be run: it is an OCI artifact manifest")

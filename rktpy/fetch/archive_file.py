@@ -13,6 +13,7 @@ from collections.abc import Callable
 from rktpy.errors import ArchiveError, FetchError, FormatError, NotFoundError
 from rktpy.fetch.blob_copy import CHUNK
 from rktpy.fetch.sink import Partial, Sink
+from rktpy.formats.oci.digest import digest_of
 from rktpy.formats.oci.docker_archive import link_key, member_key
 from rktpy.formats.tar import TarReader
 
@@ -137,7 +138,7 @@ class ArchiveFile:
     def _unpack_whole(self, compression: str) -> None:
         from rktpy.fetch.decompress import opened
 
-        spool = self._sink.partial(f"unpacked archive {self._path}")
+        spool = self._sink.partial("archive-" + digest_of(os.fsencode(self._path), "sha256")[7:])
         spool.__enter__()
         self._spool = spool
         spool.restart()
