@@ -1,8 +1,7 @@
 """The manifest of a new pod: from images and flags, or from a file that the user wrote.
 
 The result is complete, so that a stage1 needs nothing but the pod's directory: images by ID, every app with its app section,
-every mount point with a volume. Behaviour and messages as rkt's stage0/run.go, common/networking/ports.go and, for volumes,
-stage1/init/common/mount.go. Hot-path module.
+every mount with a volume. Behaviour and messages as rkt's stage0/run.go and common/networking/ports.go. Hot-path module.
 """
 
 from __future__ import annotations
@@ -12,9 +11,8 @@ import os
 from rktpy.errors import NotFoundError, RktpyError, UsageError
 from rktpy.formats import jsondoc
 from rktpy.formats.aci.types import AC_VERSION, NameValue, ac_name_problem, app_name_of, is_image_id, with_value
-from rktpy.formats.pod import ExposedPort, Mount, PodManifest, RuntimeApp, RuntimeImage, Volume
+from rktpy.formats.pod import ExposedPort, Mount, PodManifest, RuntimeApp, RuntimeImage
 from rktpy.formats.stage1 import MUTABLE, STDERR, STDIN, STDOUT
-from rktpy.log import note
 from rktpy.record import Record
 from rktpy.stage0.app_settings import merge_environment, override_app, read_env_file
 from rktpy.stage0.pods import objects_in, quoted
@@ -130,7 +128,9 @@ def from_options(options: PodOptions, images: list[Image]) -> PodManifest:
         user_annotations={pair.name: pair.value for pair in options.user_annotations},
         user_labels={pair.name: pair.value for pair in options.user_labels},
     )
-    return _complete(manifest)
+    _check_mounts(manifest)
+    check_ports(manifest)
+    return manifest
 
 
 def _runtime_app(options: AppOptions, image: Image, pod_mounts: tuple[tuple[str, str], ...]) -> RuntimeApp:
@@ -198,7 +198,9 @@ def from_file(path: str, store: Store) -> tuple[PodManifest, list[Image]]:
         manifest = manifest.replace(apps=tuple(apps))
     if not manifest.apps:
         raise UsageError("pod must contain at least one application")
-    return _complete(manifest), images
+    _check_mounts(manifest)
+    check_ports(manifest)
+    return manifest, images
 
 
 def _fill_ids(document: dict[str, Any], store: Store) -> bool:
@@ -223,48 +225,17 @@ def _stored_image(store: Store, image_id: str) -> Image:
         raise NotFoundError("error getting the image manifest from store") from error
 
 
-def _complete(manifest: PodManifest) -> PodManifest:
-    """Tie every mount point to a volume and look over mounts and ports. Raises UsageError."""
-    volumes = list(manifest.volumes)
-    known = {volume.name for volume in volumes}
-    apps: list[RuntimeApp] = []
+def _check_mounts(manifest: PodManifest) -> None:
+    """Refuse mounts of unknown volumes. Mount points without a volume are left to stage1, which knows what it can offer."""
+    volumes = {volume.name for volume in manifest.volumes}
     for app in manifest.apps:
-        apps.append(_with_volumes(app, volumes, known))
-    check_ports(manifest)
-    if len(volumes) == len(manifest.volumes) and all(new is old for new, old in zip(apps, manifest.apps, strict=True)):
-        return manifest
-    return manifest.replace(apps=tuple(apps), volumes=tuple(volumes))
-
-
-def _with_volumes(app: RuntimeApp, volumes: list[Volume], known: set[str]) -> RuntimeApp:
-    for mount in app.mounts:
-        if mount.app_volume is None and mount.volume not in known:
-            raise UsageError(f"could not find volume {mount.volume}")
-        if not mount.path.startswith("/"):
-            raise UsageError(f"mount of volume {mount.volume} in app {app.name}: {quoted(mount.path)} is not an absolute path")
-    assert app.app is not None
-    mounted = {os.path.normpath(mount.path) for mount in app.mounts}
-    added: list[Mount] = []
-    for point in app.app.mount_points:
-        path = os.path.normpath(point.path)
-        if path in mounted:
-            continue
-        if not path.startswith("/"):
-            raise UsageError(f"mount point {point.name} of app {app.name}: {quoted(point.path)} is not an absolute path")
-        mounted.add(path)
-        name = point.name
-        if name not in known:
-            name = f"{app.name}-{point.name}"
-            if name not in known:
-                known.add(name)
-                volumes.append(Volume(name, "empty", read_only=point.read_only, mode="0755", uid=0, gid=0))
-            note(
-                "stage0",
-                f'warning: no volume specified for mount point {quoted(point.name)}, implicitly creating an "empty" volume. '
-                "This volume will be removed when the pod is garbage-collected.",
-            )
-        added.append(Mount(name, point.path))
-    return app.replace(mounts=(*app.mounts, *added)) if added else app
+        for mount in app.mounts:
+            if mount.app_volume is None and mount.volume not in volumes:
+                raise UsageError(f"could not find volume {mount.volume}")
+            if not mount.path.startswith("/"):
+                raise UsageError(
+                    f"mount of volume {mount.volume} in app {app.name}: {quoted(mount.path)} is not an absolute path"
+                )
 
 
 def check_ports(manifest: PodManifest) -> None:

@@ -358,10 +358,18 @@ class Pod:
         data = self.read_optional(f"appsinfo/{app}/treeStoreID")
         return data.decode().strip() if data else None
 
+    def recorded_pid(self) -> int | None:
+        """The process ID in ``pid``: the pod's first process."""
+        return self._read_int("pid")
+
+    def recorded_parent_pid(self) -> int | None:
+        """The process ID in ``ppid``: the pod's first process is its only child."""
+        return self._read_int("ppid")
+
     def pid(self) -> int | None:
         """The process ID in ``pid``, else in ``ppid``."""
-        pid = self._read_int("pid")
-        return self._read_int("ppid") if pid is None else pid
+        pid = self.recorded_pid()
+        return self.recorded_parent_pid() if pid is None else pid
 
     def network_document(self) -> list[dict[str, Any]]:
         """The networks that stage1 wrote to net-info.json; empty when it made none."""

@@ -15,7 +15,7 @@ from _thread import get_native_id
 from struct import pack
 from time import monotonic
 
-from rktpy.stage0.pods import EMBRYO, PREPARED, pods_dir
+from rktpy.stage0.pods import EMBRYO, PREPARED, RUNNING, pods_dir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ else:
 
 _EVENTS = fcntl.DN_CREATE | fcntl.DN_DELETE | fcntl.DN_RENAME
 _SECOND_LOOK_S = 0.5
+_BIRTH_S = 0.01
 _F_SETOWN_EX = 15
 _F_OWNER_TID = 0
 
@@ -83,6 +84,15 @@ def wait_ready(pod: Pod, timeout_s: float | None) -> bool:
         if deadline is not None and deadline < limit:
             limit = deadline
         _wait_for_names(directories, _Changed(pod), limit)
+
+
+def wait_pid(pod: Pod) -> bool:
+    """Wait a moment for a starting pod to write ``pid`` or have its first process. False when it is not running (any more)."""
+    if pod.refresh() != RUNNING:
+        return False
+    limit = monotonic() + (_SECOND_LOOK_S if pod.recorded_parent_pid() is None else _BIRTH_S)
+    _wait_for_names([pod.path], lambda: pod.recorded_pid() is not None, limit)
+    return True
 
 
 def _deepest(base: str, below: str) -> str:

@@ -222,31 +222,10 @@ def test_mounts_of_the_app_come_before_those_of_the_pod() -> None:
     assert [(mount.volume, mount.path) for mount in manifest.apps[0].mounts] == [("a", "/data/"), ("b", "/other")]
 
 
-def test_mount_points_find_their_volume_or_get_an_empty_one(capfd: pytest.CaptureFixture[str]) -> None:
-    points = [
-        {"name": "given", "path": "/given"},
-        {"name": "elsewhere", "path": "/mounted"},
-        {"name": "missing", "path": "/missing", "readOnly": True},
-    ]
-    volumes = (parse_volume("given,kind=host,source=/g"), parse_volume("mine,kind=host,source=/m"))
-    manifest = build(AppOptions("x", mounts=(("mine", "/mounted"),)), images=[image(mountPoints=points)], volumes=volumes)
-    assert [(mount.volume, mount.path) for mount in manifest.apps[0].mounts] == [
-        ("mine", "/mounted"),
-        ("given", "/given"),
-        ("web-app-missing", "/missing"),
-    ]
-    document = as_json(manifest)
-    assert document["volumes"][2] == {
-        "name": "web-app-missing",
-        "kind": "empty",
-        "readOnly": True,
-        "mode": "0755",
-        "uid": 0,
-        "gid": 0,
-    }
-    warning = capfd.readouterr().err
-    assert 'no volume specified for mount point "missing", implicitly creating an "empty" volume' in warning
-    assert warning.count("warning") == 1
+def test_mount_points_are_left_to_stage1() -> None:
+    points = [{"name": "given", "path": "/given"}, {"name": "missing", "path": "/missing", "readOnly": True}]
+    manifest = build(AppOptions("x"), images=[image(mountPoints=points)], volumes=(parse_volume("given,kind=host,source=/g"),))
+    assert manifest.apps[0].mounts == () and [volume.name for volume in manifest.volumes] == ["given"]
 
 
 def test_dangling_mount() -> None:
@@ -359,7 +338,7 @@ def test_manifest_file_is_completed(tmp_path: Path) -> None:
     assert document["apps"][0]["image"]["id"] == ID and document["apps"][0]["x-own"] == 1
     assert document["apps"][0]["app"]["exec"] == ["/bin/web", "-v"]
     assert document["apps"][1]["image"]["id"] == OTHER_ID
-    assert document["apps"][1]["mounts"] == [{"volume": "b-data", "path": "/data"}]
+    assert document["apps"][1]["app"]["mountPoints"] == [{"name": "data", "path": "/data"}]
 
 
 @pytest.mark.parametrize(

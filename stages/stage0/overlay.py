@@ -1,0 +1,138 @@
+"""Overlays of a pod: a rendered tree below, the pod's own changes above.
+
+A running pod's overlays are mounted in the mount namespace of its stage1 alone. Whoever wants to look at one from outside gets a
+detached, read-only mount that goes away with its descriptor, so nothing is ever left mounted. Hot-path module.
+"""
+
+from __future__ import annotations
+
+import os
+
+from rktpy.errors import RktpyError, StateError
+from rktpy.linux.constants import (
+    FSCONFIG_CMD_CREATE,
+    FSCONFIG_SET_STRING,
+    FSMOUNT_CLOEXEC,
+    FSOPEN_CLOEXEC,
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+)
+from rktpy.linux.syscalls import fsconfig, fsmount, fsopen, mount
+
+#: File systems that cannot carry the upper layer (rkt: aufs and zfs; the others refuse the extended attributes or whiteouts).
+_UNFIT = ("aufs", "zfs", "overlay", "ecryptfs", "nfs", "nfs4", "cifs", "smb3", "vfat", "exfat", "9p")
+
+
+def why_not(data_dir: str) -> str:
+    """Why overlays cannot be used for pods in ``data_dir``; empty when they can."""
+    if not _known_to_kernel():
+        _load_module()
+        if not _known_to_kernel():
+            return "overlay entry not present in /proc/filesystems"
+    kind = _filesystem_of(data_dir)
+    return f"unsupported filesystem: {kind}" if kind in _UNFIT else ""
+
+
+def _known_to_kernel() -> bool:
+    with open("/proc/filesystems", "rb", buffering=0) as file:
+        return b"\toverlay\n" in file.read()
+
+
+def _load_module() -> None:
+    import subprocess
+
+    try:
+        subprocess.run(["modprobe", "overlay"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        pass
+
+
+def _filesystem_of(path: str) -> str:
+    device = os.stat(path).st_dev
+    wanted = f" {os.major(device)}:{os.minor(device)} "
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            if wanted in line:
+                return line.partition(" - ")[2].partition(" ")[0]
+    return ""
+
+
+def _escaped(path: str) -> str:
+    """``path`` for an option of overlayfs: commas end an option, colons a layer."""
+    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+
+
+def layer_dirs(tree_id: str, app: str) -> tuple[str, str]:
+    """Where the upper and the work directory of an app are, relative to the pod's directory; of stage1 itself with no ``app``."""
+    below = f"/{app}" if app else ""
+    return f"overlay/{tree_id}/upper{below}", f"overlay/{tree_id}/work{below}"
+
+
+def make_layer_dirs(pod_fd: int, tree_id: str, lower: str, app: str) -> None:
+    """Create the upper and work directories of an overlay. The upper one is what the app sees as its root: it gets mode and
+    owner of the tree's. Raises OSError."""
+    root = os.stat(lower)
+    upper, work = layer_dirs(tree_id, app)
+    for path, mode in (("overlay", 0o750), (f"overlay/{tree_id}", 0o750), (f"overlay/{tree_id}/upper", 0o755), (upper, 0o755)):
+        _mkdir(pod_fd, path, mode)
+    _mkdir(pod_fd, f"overlay/{tree_id}/work", 0o750)
+    _mkdir(pod_fd, work, 0o750)
+    os.chown(upper, root.st_uid, root.st_gid, dir_fd=pod_fd, follow_symlinks=False)
+    os.chmod(upper, root.st_mode & 0o7777, dir_fd=pod_fd)
+
+
+def _mkdir(pod_fd: int, path: str, mode: int) -> None:
+    try:
+        os.mkdir(path, mode, dir_fd=pod_fd)
+    except FileExistsError:
+        return
+    # A set-group-ID bit of the pods directory must not reach what apps create.
+    os.chmod(path, mode, dir_fd=pod_fd)
+
+
+def mount_overlay(pod_fd: int, tree_id: str, lower: str, target: str, app: str = "") -> None:
+    """Mount the overlay of an app (of stage1 itself with no ``app``) on ``target``.
+
+    ``target`` is relative to the working directory, the pod's, which is also open as ``pod_fd``. Call this in a mount
+    namespace of the pod's own. Raises RktpyError.
+    """
+    try:
+        make_layer_dirs(pod_fd, tree_id, lower, app)
+        upper, work = layer_dirs(tree_id, app)
+        options = f"lowerdir={_escaped(lower)},upperdir={_escaped(upper)},workdir={_escaped(work)}"
+        mount("overlay", target, "overlay", 0, options)
+    except OSError as error:
+        raise RktpyError(f"error rendering overlay filesystem on {target} (try --no-overlay)") from error
+
+
+def open_overlay(pod_path: str, tree_id: str, lower: str, app: str = "") -> int:
+    """The open root directory of a detached, read-only mount that shows what an app has made of its tree. Raises RktpyError.
+
+    Runs without write access and changes nothing. Close it to get rid of it.
+    """
+    upper = f"{pod_path}/{layer_dirs(tree_id, app)[0]}"
+    if not os.path.isdir(upper):
+        raise StateError(f"the pod has no changes of app {app or 'stage1'} in {upper}")
+    try:
+        context = fsopen("overlay", FSOPEN_CLOEXEC)
+        try:
+            fsconfig(context, FSCONFIG_SET_STRING, "source", "overlay", 0)
+            fsconfig(context, FSCONFIG_SET_STRING, "lowerdir", f"{_layer(upper)}:{_layer(lower)}", 0)
+            fsconfig(context, FSCONFIG_CMD_CREATE, None, None, 0)
+            attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+            detached = fsmount(context, FSMOUNT_CLOEXEC, attributes)
+        finally:
+            os.close(context)
+        try:
+            # The mount's own descriptor only names it; an open directory keeps it alive.
+            return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=detached)
+        finally:
+            os.close(detached)
+    except OSError as error:
+        raise RktpyError("problem mounting overlay filesystem") from error
+
+
+def _layer(path: str) -> str:
+    return path.replace("\\", "\\\\").replace(":", "\\:")

@@ -1,0 +1,193 @@
+"""Preparing a pod: everything that a stage1 needs is written into the pod's directory (see ``pods`` for what is where).
+
+Flags, images and manifest are looked at before anything is created, so a wrong command line changes nothing. A pod that is killed
+half-way stays behind as an aborted prepare, for gc. Behaviour as rkt's ``rkt/prepare.go`` and ``stage0/run.go``. Hot-path module.
+"""
+
+from __future__ import annotations
+
+import os
+
+from rktpy.errors import UsageError
+from rktpy.formats import stage1 as contract
+from rktpy.log import debug, note
+from rktpy.stage0 import images, overlay, podmanifest, pods, stage1_image
+from rktpy.store.store import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktpy.stage0.options import Globals, PodOptions
+    from rktpy.stage0.podmanifest import Image
+    from rktpy.stage0.pods import Pod
+    from rktpy.stage0.private_users import UserRange
+    from rktpy.stage0.stage1_image import Stage1
+    from rktpy.trust.decision import Decision
+
+TRUST_FILE = "trust"
+BUNDLED_FILE = "stage1-bundled"
+#: Marks a pod that refuses to start with less isolation than it asks for.
+STRICT_FILE = "strict"
+
+_DIRECTORY_MODE = 0o750
+_FILE_MODE = 0o640
+
+
+def prepare(g: Globals, options: PodOptions) -> str:
+    """Prepare a pod for ``run-prepared``; returns its UUID. Raises RktpyError, OSError."""
+    with Store(g.data_dir) as store, create(g, store, options) as pod:
+        _sync(pod)
+        pod.to_prepared()
+        return pod.uuid
+
+
+def create(g: Globals, store: Store, options: PodOptions, *, uuid_file: str = "") -> Pod:
+    """A pod in state preparing with all its files, locked by this process; its UUID in ``uuid_file`` as soon as it has one.
+
+    Raises RktpyError, OSError. What this writes is not synced.
+    """
+    podmanifest.check_options(options)
+    users = _user_range(options)
+    stage1 = stage1_image.choose(g, store, options.stage1)
+    image_ids = [images.find_or_fetch(g, store, app.image, options.fetch, app.signature) for app in options.apps]
+    use_overlay = not options.no_overlay and _overlay_works(g.data_dir)
+    if use_overlay and users is not None:
+        raise UsageError("cannot use both overlay and user namespace: not implemented yet. (Try --no-overlay)")
+    with store.prepare_lock(exclusive=False):
+        if options.pod_manifest:
+            manifest, found = podmanifest.from_file(options.pod_manifest, store)
+        else:
+            found = [podmanifest.load_image(store, image_id) for image_id in image_ids]
+            manifest = podmanifest.from_options(options, found)
+        data = podmanifest.checked(manifest)
+        names = [app.name for app in manifest.apps]
+        trust = _decide(g, store, names, found)
+        pod = pods.create(g.data_dir)
+        try:
+            if uuid_file:
+                pods.write_uuid_file(uuid_file, pod.uuid)
+            writer = _Writer(pod, use_overlay, users)
+            writer.stage1(store, stage1)
+            writer.directory(contract.APPS_INFO_DIR)
+            for name, image in zip(names, found, strict=True):
+                writer.app(store, name, image)
+            writer.pod(data, trust, strict=options.strict)
+        except BaseException:
+            pod.close()
+            raise
+    return pod
+
+
+def _user_range(options: PodOptions) -> UserRange | None:
+    if not options.private_users:
+        return None
+    from rktpy.stage0.private_users import random_range
+
+    return random_range()
+
+
+def _overlay_works(data_dir: str) -> bool:
+    problem = overlay.why_not(data_dir)
+    if problem:
+        note("stage0", f"disabling overlay support: {pods.quoted(problem)}")
+    return not problem
+
+
+def _decide(g: Globals, store: Store, names: list[str], found: list[Image]) -> bytes:
+    made: dict[str, list[Decision]] = {}
+    for name, image in zip(names, found, strict=True):
+        made[name] = images.decisions(g, store, image.id)
+        for decision in made[name]:
+            decision.require()
+    return images.trust_document(made)
+
+
+class _Writer:
+    """Writes the files of one pod. Paths are relative to the pod's directory."""
+
+    def __init__(self, pod: Pod, use_overlay: bool, users: UserRange | None) -> None:
+        self._pod = pod
+        self._fd = pod.fileno()
+        self._overlay = use_overlay
+        self._users = users
+
+    def directory(self, path: str) -> None:
+        os.mkdir(path, _DIRECTORY_MODE, dir_fd=self._fd)
+
+    def file(self, path: str, data: bytes = b"", mode: int = _FILE_MODE) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(path, flags, mode, dir_fd=self._fd)
+        try:
+            while data:
+                data = data[os.write(fd, data) :]
+        finally:
+            os.close(fd)
+
+    def stage1(self, store: Store, stage1: Stage1) -> None:
+        """The stage1's manifest and root."""
+        self.directory(contract.STAGE1_DIR)
+        if stage1.bundled:
+            self.file(contract.STAGE1_MANIFEST, stage1_image.bundled_manifest(stage1.bundled))
+            self.file(BUNDLED_FILE, stage1.bundled.encode())
+            self.directory(contract.STAGE1_ROOTFS)
+            return
+        self.file(contract.STAGE1_MANIFEST, store.manifest_bytes(stage1.image_id))
+        tree_id = store.ensure_tree(stage1.image_id)
+        self.file(contract.STAGE1_TREE_FILE, tree_id.encode())
+        if self._overlay:
+            self.directory(contract.STAGE1_ROOTFS)
+        else:
+            self._copy(store, stage1.image_id, contract.STAGE1_ROOTFS)
+
+    def app(self, store: Store, name: str, image: Image) -> None:
+        """An app's image manifest and root."""
+        debug("stage0", f"Loading image {image.id}")
+        info = f"{contract.APPS_INFO_DIR}/{name}"
+        self.directory(info)
+        self.file(f"{info}/manifest", image.data)
+        tree_id = store.ensure_tree(image.id)
+        if self._overlay:
+            self.file(f"{info}/{contract.APP_TREE_FILE}", tree_id.encode())
+            return
+        app_dir = contract.app_dir(name)
+        os.makedirs(f"{self._pod.path}/{app_dir}", _DIRECTORY_MODE, exist_ok=True)
+        self.file(f"{app_dir}/manifest", image.data)
+        self._copy(store, image.id, contract.app_rootfs(name))
+
+    def _copy(self, store: Store, image_id: str, path: str) -> None:
+        target = f"{self._pod.path}/{path}"
+        store.render(image_id, target, rootfs_only=True)
+        if self._users is not None:
+            from rktpy.stage0.private_users import shift_tree
+
+            shift_tree(target, self._users)
+
+    def pod(self, manifest: bytes, trust: bytes, *, strict: bool) -> None:
+        """The pod's own files; the one that dates the pod comes last."""
+        self.file(contract.POD_LOCK_FILE, mode=0o600)
+        self.file(contract.POD_FILE, manifest)
+        self.file(TRUST_FILE, trust)
+        if self._overlay:
+            self.file(contract.OVERLAY_PREPARED_FILE)
+        if self._users is not None:
+            self.file(contract.PRIVATE_USERS_FILE, str(self._users).encode())
+        if strict:
+            self.file(STRICT_FILE)
+        self.file(contract.POD_CREATED_FILE)
+
+
+def _sync(pod: Pod) -> None:
+    """Write the pod's files out, before its state says that it is prepared."""
+    if not pod.uses_overlay:
+        # Copied roots: as many files as the images have.
+        from rktpy.linux.syscalls import syncfs
+
+        syncfs(pod.fileno())
+        return
+    for _path, _names, files, fd in os.fwalk(".", dir_fd=pod.fileno(), follow_symlinks=False):
+        for name in files:
+            file = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=fd)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+        os.fsync(fd)
