@@ -2,6 +2,9 @@
 
 Bytes of an earlier attempt are continued with Range. When a digest is known the digest decides whether the halves fit;
 otherwise only a strong ETag or Last-Modified makes the server promise it, with If-Range (RFC 9110 sections 13.1.5 and 14).
+
+Somebody may be unpacking a file with a known digest while it grows, so bytes of this process are never taken back: a server that
+cannot continue sends all again, and what is there already is passed over. Only what an earlier process left may be thrown away.
 """
 
 from __future__ import annotations
@@ -52,15 +55,17 @@ def download(
     authorizer: Authorizer | None = None,
     headers: Iterable[tuple[str, str]] = (),
     arrived: Callable[[int, int | None], None] | None = None,
+    shared: bool = False,
 ) -> Downloaded:
     """Complete ``partial`` from ``url``, without committing it.
 
     ``digest`` (``alg:hex``) and ``size`` in bytes are checked when given; never more than ``limit`` bytes are taken.
+    ``shared`` tells that what is in the file came from this process and somebody may be reading it.
     ``arrived(n, total)`` is called whenever the file has grown to n bytes; total is None while unknown. Raises
-    :class:`DigestMismatch` (the partial is then discarded), :class:`FetchError`, and :class:`StoreError` when the bytes cannot
+    :class:`DigestMismatch` (the partial is then empty), :class:`FetchError`, and :class:`StoreError` when the bytes cannot
     be written.
     """
-    transfer = _Transfer(url, partial, limit, digest, size, list(headers), arrived)
+    transfer = _Transfer(url, partial, limit, digest, size, list(headers), arrived, shared)
     if digest is not None and size is not None and partial.size == size and transfer.matches():
         return Downloaded(url.shown, size)
     retry = client.retry(f"GET {url.shown}")
@@ -87,6 +92,7 @@ class _Transfer:
         size: int | None,
         headers: list[tuple[str, str]],
         arrived: Callable[[int, int | None], None] | None,
+        shared: bool,
     ) -> None:
         self._url = url
         self._partial = partial
@@ -97,8 +103,10 @@ class _Transfer:
         self._arrived = arrived
         self._hasher: Any = None
         self._hashed = 0
-        self._resumed = False
-        self._restarts = 0
+        # Bytes that an earlier process left: unverified, and nobody has seen them yet.
+        self._inherited = partial.size > 0 and not shared
+        self._ranges = True
+        self._objections = 0
         self._total = size
         self._most = partial.size
         if partial.size > self._limit:
@@ -107,7 +115,7 @@ class _Transfer:
     def request_headers(self) -> list[tuple[str, str]]:
         """The caller's fields, and those that ask for the rest only."""
         offset = self._partial.size
-        if offset == 0:
+        if offset == 0 or not self._ranges:
             return self._headers
         fields = [*self._headers, ("Range", f"bytes={offset}-")]
         if self._digest is not None:
@@ -128,38 +136,47 @@ class _Transfer:
         if status == 416 and offset > 0:
             if _content_range(response.headers) == (None, offset) and self._complete():
                 return Downloaded(response.url.shown, offset, response.headers)
-            self._restart_once(response)
+            self._without_range(response)
             return None
+        skip = 0
         if status == 206:
             start, total = _content_range(response.headers)
-            if offset == 0 or start != offset:
-                self._restart_once(response)
+            if offset == 0 or not self._ranges or start != offset:
+                self._without_range(response)
                 return None
             self._check_total(total, response)
-            self._resumed = True
         elif status == 200:
-            if offset > 0:
-                self._restart()
             self._check_total(response.body.length, response)
-            self._partial.set_validator(self._validator(response.headers))
+            if offset > 0 and self._digest is not None:
+                skip = offset
+            elif offset > 0:
+                self._restart()
+            if self._digest is None:
+                self._partial.set_validator(self._validator(response.headers))
         else:
             raise response.error()
-        self._stream(response, retry)
+        self._stream(response, retry, skip)
+        if status == 206 and self._total is not None and self._partial.size < self._total:
+            raise Truncated("the server sent only a part of what was asked for")
         if self._complete():
             return Downloaded(response.url.shown, self._partial.size, response.headers)
         return None
 
-    def _stream(self, response: Response, retry: Retry) -> None:
+    def _stream(self, response: Response, retry: Retry, skip: int) -> None:
         partial = self._partial
         self._hash_prefix()
         hasher = self._hasher
         view = memoryview(bytearray(_BUFFER))
         available = partial.size
         while n := response.body.readinto(view):
-            available += n
+            passed = min(n, skip)
+            skip -= passed
+            data = view[passed:n]
+            if not data:
+                continue
+            available += len(data)
             if available > self._limit:
                 self._fail(f"{response.url.shown}: more than the {self._limit} bytes expected")
-            data = view[:n]
             if hasher is not None:
                 hasher.update(data)
                 self._hashed = available
@@ -181,8 +198,7 @@ class _Transfer:
         if self._digest is None or self.matches():
             return True
         got = f"{self._digest.partition(':')[0]}:{self._hasher.hexdigest()}"
-        if self._resumed and self._restarts == 0:
-            self._restarts += 1
+        if self._inherited:
             self._restart()
             return False
         self._fail(f"{self._url.shown}: digest {got}, expected {self._digest}")
@@ -232,21 +248,23 @@ class _Transfer:
             return {"url": self._url.text, "last_modified": modified}
         return None
 
-    def _restart_once(self, response: Response) -> None:
-        self._restarts += 1
-        if self._restarts > 2:
+    def _without_range(self, response: Response) -> None:
+        self._objections += 1
+        if self._objections > 2:
             raise HTTPError(f"{response.url.shown}: contradicts itself about ranges", response.status)
-        self._restart()
+        self._ranges = False
+        if self._digest is None or self._inherited:
+            self._restart()
 
     def _restart(self) -> None:
         self._partial.restart()
         self._partial.set_validator(None)
         self._hasher = None
         self._hashed = 0
-        self._resumed = False
+        self._inherited = False
 
     def _fail(self, message: str) -> None:
-        self._partial.discard()
+        self._restart()
         if self._digest is None and self._size is None:
             raise FetchError(message)
         raise DigestMismatch(message)

@@ -122,7 +122,8 @@ class Layers:
                     if streaming:
                         self._observer.layer_progress(layer.digest, available)
 
-            fetch_blob(self._sources(layer), layer, partial, arrived)
+            # After bytes have been handed out, wrong ones cannot be taken back: no other source is tried then.
+            fetch_blob(self._sources(layer), layer, partial, arrived, streaming, lambda: not (streaming and reported))
             partial.commit(layer.digest)
         if not streaming:
             self._observer.layer_started(layer.digest, self._sink.blob_path(layer.digest))
@@ -143,9 +144,17 @@ class Layers:
 
 
 def fetch_blob(
-    sources: Iterable[Source], blob: Descriptor, partial: Partial, arrived: Callable[[int, int | None], None] | None = None
+    sources: Iterable[Source],
+    blob: Descriptor,
+    partial: Partial,
+    arrived: Callable[[int, int | None], None] | None,
+    shared: bool,
+    replaceable: Callable[[], bool],
 ) -> None:
-    """Complete ``partial`` with the blob from the first source that delivers it right. Raises what the first one did wrong."""
+    """Complete ``partial`` with the blob from the first source that delivers it right. Raises what the first one did wrong.
+
+    ``shared`` as in :func:`rktpy.fetch.download.download`. Wrong bytes end the search unless ``replaceable()``.
+    """
     first: RktpyError | None = None
     for source in sources:
         try:
@@ -158,11 +167,14 @@ def fetch_blob(
                 size=blob.size,
                 authorizer=source.authorizer,
                 arrived=arrived,
+                shared=shared,
             )
             return
         except (FetchError, DigestMismatch) as error:
             source.client.check_stopped()
             first = first or error
+            if isinstance(error, DigestMismatch) and not replaceable():
+                raise
     raise first or FetchError(f"{blob.digest}: nowhere to get it")
 
 
