@@ -117,8 +117,14 @@ _encode_sorted = make_encoder(None, _refuse, encode_basestring, None, ":", ",", 
 
 
 def dump(value: object, *, sort: bool = False) -> bytes:
-    """One compact line of UTF-8. Members keep their order, or are sorted with ``sort``."""
-    return "".join((_encode_sorted if sort else _encode)(value, 0)).encode("utf-8", "surrogatepass")
+    """One compact line of UTF-8. Members keep their order, or are sorted with ``sort``.
+
+    Raises :class:`FormatError` for text that no UTF-8 can hold (an argument that was not UTF-8).
+    """
+    try:
+        return "".join((_encode_sorted if sort else _encode)(value, 0)).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise FormatError("JSON document", "", f"cannot hold text that is not Unicode: {error.object[:80]!r}") from None
 
 
 def dump_pretty(value: object, indent: str = "\t") -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rktpy.store.partial import Partial
     from rktpy.store.pipeline import LayerSource
     from rktpy.store.remotes import Remote
+    from rktpy.store.streamed import StreamedTree
     from rktpy.store.verify import Verified
 
 
@@ -229,6 +230,12 @@ class Store:
 
         return trees.ensure(self._writable(), image_id, layer_sources=layer_sources)
 
+    def stream_tree(self) -> StreamedTree:
+        """A tree to be rendered while its layers arrive. See :mod:`rktpy.store.streamed`."""
+        from rktpy.store.streamed import StreamedTree
+
+        return StreamedTree(self._writable())
+
     def verify_tree(self, tree_id: str) -> None:
         """Compare a tree with the images that it was rendered from. Raises NotFoundError, DigestMismatch."""
         from rktpy.store import verify
@@ -243,7 +250,7 @@ class Store:
 
     # Keeping house
 
-    def prepare_lock(self, *, exclusive: bool) -> locks.Lock:
+    def prepare_lock(self, exclusive: bool) -> locks.Lock:
         """Held shared while trees are being tied to a new pod, exclusively by :meth:`gc`. A context manager."""
         return locks.acquire(self._writable().prepare_lock, exclusive=exclusive)
 

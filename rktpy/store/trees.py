@@ -61,23 +61,44 @@ def render_aside(
     """Render a tree under a temporary name, complete with its marker."""
     from rktpy.store.rendering import render_steps
 
+    fresh = begin(layout)
+    try:
+        render_steps(layout, steps, fresh.path + "/rootfs", layer_sources)
+        complete(layout, fresh, image_id)
+    except OSError as error:
+        fresh.close()
+        raise StoreError(f"cannot render image {image_id}") from error
+    except BaseException:
+        fresh.close()
+        raise
+    return fresh
+
+
+def begin(layout: Layout) -> Temporary:
+    """An empty directory for a tree, under a temporary name."""
     try:
         fresh = create_directory(layout, "tree", TREE_MODE)
         try:
             fchmod(fresh.fd, TREE_MODE)
-            render_steps(layout, steps, fresh.path + "/rootfs", layer_sources)
-            for name, data in (
-                ("manifest", lookup.read_file(layout.manifest(image_id))),
-                ("image", image_id.encode()),
-                ("rendered", boot_id()),
-            ):
-                _write_file(f"{fresh.path}/{name}", data)
         except BaseException:
             fresh.close()
             raise
     except OSError as error:
-        raise StoreError(f"cannot render image {image_id}") from error
+        raise StoreError("cannot make a directory for a tree") from error
     return fresh
+
+
+def complete(layout: Layout, fresh: Temporary, image_id: str) -> None:
+    """Write what belongs beside the root file system of a rendered tree. The image is in the store."""
+    try:
+        for name, data in (
+            ("manifest", lookup.read_file(layout.manifest(image_id))),
+            ("image", image_id.encode()),
+            ("rendered", boot_id()),
+        ):
+            _write_file(f"{fresh.path}/{name}", data)
+    except OSError as error:
+        raise StoreError(f"cannot render image {image_id}") from error
 
 
 def put_in_place(layout: Layout, wanted: str, fresh: Temporary) -> None:

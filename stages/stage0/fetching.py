@@ -1,7 +1,7 @@
 """Fetching: bytes come from a transport, are judged by the trust policy, and only then become an image of the store.
 
-Everything that a transport brings lies in the store as blobs and downloads that belong to no image; the record that makes an image
-of them is written last, after the decision. What was refused is removed by the next garbage collection.
+Everything that a transport brings lies in the store as blobs and downloads that belong to no image; the record that makes an
+image of them is written last, after the decision. What was refused is removed by the next garbage collection.
 
 Messages are those of rkt 1.30's ``rkt/image``. Cold-path module.
 """
@@ -228,9 +228,7 @@ def fetch_dependencies(g: Globals, store: Store, image_id: str, options: FetchOp
         raise FetchError(f"failed to get dependencies for image ID {image_id}") from error
 
 
-def _dependency(
-    g: Globals, store: Store, dependency: Dependency, reference: AppReference, options: FetchOptions
-) -> str:
+def _dependency(g: Globals, store: Store, dependency: Dependency, reference: AppReference, options: FetchOptions) -> str:
     if dependency.image_id:
         try:
             return store.resolve_id(dependency.image_id)

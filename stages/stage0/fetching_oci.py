@@ -1,6 +1,6 @@
 """Fetching OCI and Docker images: from registries, layouts and archives.
 
-While the layers arrive they are unpacked already (:mod:`rktpy.stage0.streaming`); the tree is given its name only when every digest
+While the layers arrive they are unpacked already (:mod:`rktpy.store.streamed`); the tree is given its name only when every digest
 was right, the policy has accepted the image and its record is written. Cold-path module.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import closing
 
 from rktpy.errors import UsageError
 from rktpy.fetch.layouts import pull_docker_archive, pull_layout, pull_oci_archive
@@ -51,10 +52,10 @@ def from_transport(g: Globals, store: Store, reference: OCIReference, options: F
     debug("image", f'remote fetching from URL "{reference.text}"')
     if not options.render:
         return _add(g, store, _pull(g, store, reference, platform, options, None), reference)
-    from rktpy.stage0.streaming import StreamedTree
-
-    with StreamedTree(store) as tree:
-        image_id = _add(g, store, _pull(g, store, reference, platform, options, tree), reference)
+    with store.stream_tree() as tree:
+        pulled = _pull(g, store, reference, platform, options, tree)
+        tree.wait()
+        image_id = _add(g, store, pulled, reference)
         tree.publish(image_id)
     return image_id
 
@@ -72,11 +73,12 @@ def _pull(
     if isinstance(reference, OCIArchiveReference):
         return pull_oci_archive(reference.path, reference.ref, platform, store, observer)
     if isinstance(reference, DockerReference):
-        from rktpy.stage0.transport import open_registry, progress_display
+        from rktpy.fetch.progress_output import open_progress
+        from rktpy.stage0.transport import open_registry
 
-        with progress_display(options) as progress, open_registry(g, reference) as registry:
+        with closing(open_progress(options.progress)) as progress, open_registry(g, reference) as registry:
             return registry.pull(store, platform, observer=observer, progress=progress)
-    return pull_docker_archive(reference.path, reference.ref, platform, store, observer)
+    return pull_docker_archive(reference.path, reference.ref, store, observer)
 
 
 def _unchanged(g: Globals, store: Store, reference: DockerReference) -> str | None:

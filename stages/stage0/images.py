@@ -73,9 +73,9 @@ def find_or_fetch(g: Globals, store: Store, text: str, options: FetchOptions, si
         if found is None:
             if options.pull_policy == "never" and not isinstance(reference, FileReference):
                 raise NotFoundError(f"unable to fetch image from {_kind(reference)} {_quoted(text)}: {_UNFETCHED}")
-            from rktpy.stage0 import fetching
+            from rktpy.stage0.fetching import fetch
 
-            return fetching.fetch(g, store, reference, text, options, signature)
+            return fetch(g, store, reference, text, options, signature)
         image_id = found
         debug("image", f"using image from local store for {_kind(reference)} {text}")
     for decision in decisions(g, store, image_id):

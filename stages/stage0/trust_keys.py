@@ -1,7 +1,7 @@
 """Adding keys to the keystore: from a file, a URL or by meta discovery, after a person has looked at the fingerprint.
 
-As rkt 1.30's ``rkt trust`` and as fetching by name does it (``rkt/pubkey``). What is shown and asked goes through the functions that
-the caller passes in, so a command prints and a test listens.
+As rkt 1.30's ``rkt trust`` and as fetching by name does it (``rkt/pubkey``). What is shown and asked goes through the functions
+that the caller passes in, so a command prints and a test listens.
 
 Cold-path module.
 """
@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 
 from rktpy.errors import FetchError, UsageError
-from rktpy.fetch.http import Client, HTTPOptions
 from rktpy.fetch.http_url import parse_url
 from rktpy.formats import openpgp
 from rktpy.log import note
 from rktpy.stage0.images import keystore
+from rktpy.stage0.transport import host_auth, open_client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def add_keys(
 ) -> None:
     """Trust the keys at ``locations`` (paths or URLs) for ``prefix``, or for every image when it is empty.
 
-    ``skip_review`` takes them without asking; ``ask`` puts the question to a person and is None where there is no terminal. Raises
-    UsageError, FetchError, FormatError and ConfigError; keys added before an error stay.
+    ``skip_review`` takes them without asking; ``ask`` puts the question to a person and is None where there is no terminal.
+    Raises UsageError, FetchError, FormatError and ConfigError; keys added before an error stay.
     """
     for location in locations:
         data, https = _read(location, g, allow_http)
@@ -63,12 +63,10 @@ def add_keys(
 
 def discover_keys(g: Globals, prefix: str, *, allow_http: bool) -> tuple[str, ...]:
     """The URLs of the keys that the site of ``prefix`` publishes (``ac-discovery-pubkeys``). Raises FetchError."""
-    from rktpy.stage0.transport import discover
+    from rktpy.fetch import discovery
 
-    endpoints = discover(g, prefix, (), allow_http=allow_http)
-    if not endpoints.keys:
-        raise FetchError(f"meta discovery on {prefix} resulted in no keys")
-    return endpoints.keys
+    with open_client(g, allow_http=allow_http) as client:
+        return discovery.discover_keys(client, prefix, host_auth(g))
 
 
 def show(key: PublicKey, prefix: str, location: str, say: Callable[[str], None]) -> None:
@@ -88,6 +86,25 @@ def spaced(fingerprint: str) -> str:
     return " ".join(groups[:5]) + "  " + " ".join(groups[5:])
 
 
+def terminal_review(say: Callable[[str], None]) -> Callable[[], bool] | None:
+    """A function that asks on the terminal whether to trust a key, or None where nobody can answer (rkt ``reviewKey``)."""
+    if not (os.isatty(0) and os.isatty(2)):
+        return None
+
+    def ask() -> bool:
+        with open("/dev/tty", encoding="utf-8", errors="replace") as terminal:
+            while True:
+                say("Are you sure you want to trust this key (yes/no)?")
+                answer = terminal.readline()
+                if not answer or answer.strip().lower() == "no":
+                    return False
+                if answer.strip().lower() == "yes":
+                    return True
+                say("Please enter 'yes' or 'no'")
+
+    return ask
+
+
 def _read(location: str, g: Globals, allow_http: bool) -> tuple[bytes, bool]:
     """The key's bytes and whether they came over https."""
     scheme, separator, _rest = location.partition("://")
@@ -97,10 +114,9 @@ def _read(location: str, g: Globals, allow_http: bool) -> tuple[bytes, bool]:
         raise UsageError("only local files and http or https URLs supported")
     if scheme == "http" and not allow_http:
         raise UsageError("--insecure-allow-http required for http URLs")
-    options = HTTPOptions(insecure_tls=g.insecure.tls, allow_http=allow_http)
-    with Client(options) as client:
+    with open_client(g, allow_http=allow_http) as client:
         try:
-            document = client.document(parse_url(location), openpgp.MAX_SIZE)
+            document = client.document(parse_url(location), openpgp.MAX_SIZE, authorizer=host_auth(g))
         except FetchError as error:
             raise FetchError(f"error accessing the key {location}") from error
         return document.data, document.url.scheme == "https"
