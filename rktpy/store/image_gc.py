@@ -7,6 +7,7 @@ running pod was made of them. Beyond it: what died half-made, downloads that nob
 from __future__ import annotations
 
 import time
+from os import listdir
 from typing import TYPE_CHECKING
 
 from rktpy.errors import NotFoundError, RktpyError, StateError, StoreError
@@ -70,7 +71,15 @@ def collect(layout: Layout, grace_ns: int, in_use: Callable[[], tuple[Collection
         images.remove_stray_manifests(layout)
         blobs = images.remove_unreferenced(layout, images.stored_blobs(layout), before)
         swept = sweep(layout, before)
+        _sweep_locks(layout)
     except OSError as error:
         raise StoreError("cannot collect garbage") from error
     settled = trees.settle(layout)
     return Collected(tuple(removed_trees), tuple(removed_images), tuple(blobs), tuple(swept), tuple(settled), tuple(failures))
+
+
+def _sweep_locks(layout: Layout) -> None:
+    """Remove the lock files of trees and images that are not there (any more)."""
+    there = {*trees.tree_ids(layout), *lookup.image_ids(layout), "records", "blobs"}
+    for directory in (layout.tree_locks, layout.image_locks):
+        locks.sweep(directory, [name for name in listdir(directory) if name not in there])

@@ -107,3 +107,12 @@ def same_file(fd: int, path: str) -> bool:
         return False
     opened = fstat(fd)
     return opened.st_ino == named.st_ino and opened.st_dev == named.st_dev
+
+
+def sweep(directory: str, names: list[str]) -> None:
+    """Remove the lock files ``names`` that nobody holds: what they guarded is gone. Raises StoreError."""
+    for name in names:
+        lock = try_acquire(f"{directory}/{name}", exclusive=True)
+        if lock is not None:
+            with lock:
+                lock.forget_file()
