@@ -67,10 +67,9 @@ __rktpy_pods() {
 
 __rktpy_images() {
     __rktpy_words "$(rktpy image list --no-legend --fields=id 2>/dev/null)"
-    case $cur in
-        sha512* | sha256* | '') ;;
-        *) __rktpy_files ;;
-    esac
+    if [[ ${#COMPREPLY[@]} -eq 0 ]]; then
+        __rktpy_files
+    fi
 }
 """
 

@@ -83,7 +83,11 @@ def unknown_command_text(error: UnknownCommand) -> str:
         for other in COMMANDS
         if other.listed and len(other.path) == depth + 1 and other.path[:depth] == group.path
     ]
-    near = [name for name in names if name != "help" and (_edits(word.lower(), name) <= 2 or name.startswith(word.lower()))]
+    near = [
+        name
+        for name in names
+        if name != "help" and (_edits(word.lower(), name) <= min(2, len(word) // 2) or name.startswith(word.lower()))
+    ]
     text = f"Error: {error}"
     if near:
         text += "\n\nDid you mean this?\n" + "".join(f"\t{name}\n" for name in near)
