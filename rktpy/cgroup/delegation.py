@@ -1,0 +1,54 @@
+"""Where this process may make control groups.
+
+One writer per subtree: where systemd runs, everything belongs to it but what it delegated (``Delegate=yes``), which it marks
+with an extended attribute on the unit's group (systemd's CGROUP_DELEGATION document). Where it does not run, the process's
+own group is ours to make groups in. Hot-path module.
+"""
+
+from __future__ import annotations
+
+import os
+
+from rktpy.cgroup.hierarchy import Hierarchy, find
+
+_MARKS = ("trusted.delegate", "user.delegate")
+
+
+def systemd_runs() -> bool:
+    """Whether systemd is this machine's service manager (sd_booted(3))."""
+    return os.path.isdir("/run/systemd/system")
+
+
+def refusal(hierarchies: tuple[Hierarchy, ...], hierarchy: Hierarchy, *, systemd: bool) -> str:
+    """Why no group may be made below the process's own one in ``hierarchy``; empty when it may."""
+    if not systemd:
+        return ""
+    unit = _delegated(hierarchies)
+    if unit is None:
+        return f"control group {hierarchy.own} belongs to systemd; run in a unit or scope with Delegate=yes"
+    if hierarchy.own != unit and not hierarchy.own.startswith(f"{unit.rstrip('/')}/"):
+        return f"systemd did not delegate the controller {','.join(hierarchy.controllers)}"
+    return ""
+
+
+def _delegated(hierarchies: tuple[Hierarchy, ...]) -> str | None:
+    """The nearest group at or above our own that systemd delegated, in the hierarchy that systemd keeps its units in."""
+    named = find(hierarchies, "name=systemd")
+    for hierarchy in (*((named,) if named else ()), *(one for one in hierarchies if one.version == 2)):
+        group: str = hierarchy.own
+        while group not in ("", "/"):
+            directory = hierarchy.directory(group)
+            if directory is not None and _marked(directory):
+                return group
+            group = group.rpartition("/")[0]
+    return None
+
+
+def _marked(directory: str) -> bool:
+    for mark in _MARKS:
+        try:
+            if os.getxattr(directory, mark) == b"1":
+                return True
+        except OSError:
+            pass
+    return False

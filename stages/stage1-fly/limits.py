@@ -1,0 +1,195 @@
+"""Isolators and options that concern the whole pod: what fly can enforce, and the report about all the others.
+
+Hot-path module.
+"""
+
+from __future__ import annotations
+
+import os
+
+from rktpy.errors import describe
+from rktpy.formats import stage1 as names
+from rktpy.formats.aci import isolators as iso
+from rktpy.formats.aci.isolators import CPU, AppArmorProfile, CPUShares, Memory, OOMScoreAdj
+from rktpy.formats.stage1 import Enforcement
+from rktpy.record import Record
+from rktpy.stage1.fly.pod import read_file, write_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktpy.cgroup.subtree import Subtree
+    from rktpy.formats.aci.isolators import Isolator
+    from rktpy.stage1.fly.arguments import Arguments
+    from rktpy.stage1.fly.pod import FlyPod
+
+#: File of the pod directory that lists the control groups that were made, for gc.
+CGROUPS_FILE = "cgroups"
+
+_NOT_HERE = "stage1-fly does not limit this"
+_REASONS = {
+    iso.BLOCK_BANDWIDTH_NAME: _NOT_HERE,
+    iso.BLOCK_IOPS_NAME: _NOT_HERE,
+    iso.NETWORK_BANDWIDTH_NAME: "the app uses the host's network",
+    iso.SELINUX_CONTEXT_NAME: "stage1-fly runs the app in the caller's SELinux context",
+    iso.SYSCTL_NAME: "the app shares the host's namespaces, a change would be the host's",
+}
+_PRIVILEGES = frozenset(
+    (
+        iso.CAPS_RETAIN_NAME,
+        iso.CAPS_REMOVE_NAME,
+        iso.NO_NEW_PRIVILEGES_NAME,
+        iso.SECCOMP_RETAIN_NAME,
+        iso.SECCOMP_REMOVE_NAME,
+    )
+)
+
+
+class Wanted(Record):
+    """What the isolators ask for. Memory in bytes, CPU in thousandths of a core."""
+
+    memory: int | None = None
+    cpu: int | None = None
+    cpu_shares: int | None = None
+    oom_score_adj: int | None = None
+    apparmor: str = ""
+
+    @property
+    def needs_cgroup(self) -> bool:
+        return self.memory is not None or self.cpu is not None or self.cpu_shares is not None
+
+
+def read_isolators(pod: FlyPod) -> tuple[Wanted, list[Enforcement]]:
+    """What the pod's and the app's isolators ask for, and entries for those that fly does not enforce.
+
+    The last of several isolators counts, as in rkt; a limit of the pod bounds the app's.
+    """
+    report: list[Enforcement] = []
+    mine = _last(pod.app.isolators, pod.name, report)
+    bounds = _last(pod.manifest.isolators, "", report)
+    memory = _least(mine.memory, bounds.memory)
+    cpu = _least(mine.cpu, bounds.cpu)
+    shares = mine.cpu_shares if mine.cpu_shares is not None else bounds.cpu_shares
+    score = mine.oom_score_adj if mine.oom_score_adj is not None else bounds.oom_score_adj
+    return Wanted(memory, cpu, shares, score, mine.apparmor or bounds.apparmor), report
+
+
+def _least(first: int | None, second: int | None) -> int | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return min(first, second)
+
+
+def _last(isolators: tuple[Isolator, ...], app: str, report: list[Enforcement]) -> Wanted:
+    memory: int | None = None
+    cpu: int | None = None
+    shares: int | None = None
+    score: int | None = None
+    apparmor = ""
+    for one in isolators:
+        parsed = one.parsed
+        if isinstance(parsed, Memory):
+            memory = parsed.limit
+        elif isinstance(parsed, CPU):
+            cpu = parsed.limit
+        elif isinstance(parsed, CPUShares):
+            shares = parsed.value
+        elif isinstance(parsed, OOMScoreAdj):
+            score = parsed.value
+        elif isinstance(parsed, AppArmorProfile):
+            apparmor = parsed.profile
+        elif one.name not in _PRIVILEGES or not app:
+            report.append(Enforcement(one.name, app, "ignored", _REASONS.get(one.name, "unknown isolator")))
+            continue
+        if isinstance(parsed, (Memory, CPU)) and parsed.request is not None and parsed.request != parsed.limit:
+            without_limit = parsed.limit is None
+            reason = f"{'' if without_limit else 'the limit is enforced, '}the request reserves nothing"
+            report.append(Enforcement(one.name, app, "ignored" if without_limit else "changed", reason))
+    return Wanted(memory, cpu, shares, score, apparmor)
+
+
+def report_options(arguments: Arguments, pod: FlyPod) -> list[Enforcement]:
+    """Entries for arguments and pod settings that fly, being in the host's namespaces, cannot honour."""
+    report: list[Enforcement] = []
+
+    def ignored(option: str, reason: str, app: str = "") -> None:
+        report.append(Enforcement(option, app, "ignored", reason))
+
+    networks = [name for name in arguments.text("net").split(",") if name not in ("", "host", "default")]
+    if networks:
+        ignored("--net", f"the app uses the host's network, not {', '.join(networks)}")
+    if arguments.text("hostname"):
+        ignored("--hostname", "the app has the host's name")
+    if arguments.text("mds-token"):
+        ignored("--mds-register", "stage1-fly tells the app no metadata service")
+    if arguments.text("ipc") not in ("", "auto", "parent"):
+        ignored("--ipc", "the app shares the host's IPC namespace")
+    ports = {port.name: port for port in pod.app.ports}
+    for exposed in pod.manifest.ports:
+        inside = exposed.pod_port or ports.get(exposed.name)
+        if inside is None or inside.port != exposed.host_port or exposed.host_ip is not None:
+            ignored("--port", f"the app uses the host's network, port {exposed.host_port} is not forwarded to {exposed.name}")
+    for annotation, option in ((names.STDIN, "--stdin"), (names.STDOUT, "--stdout"), (names.STDERR, "--stderr")):
+        mode = pod.runtime.annotation(annotation)
+        if mode not in (None, "", "interactive", "null"):
+            ignored(option, f"the app has the caller's stream, mode {mode} is not offered", pod.name)
+    for handler in pod.app.event_handlers:
+        if handler.name == "post-stop":
+            ignored("post-stop", "nothing of stage1-fly is left when the app ends", pod.name)
+    return report
+
+
+def apply_cgroup(wanted: Wanted, pod: FlyPod) -> tuple[Subtree, list[Enforcement]]:
+    """Make the pod's control groups and set the limits. What was made is noted in the pod directory before it is made."""
+    from rktpy.cgroup.limits import Limits, apply_limits
+
+    def before(subtree: Subtree) -> None:
+        write_file(CGROUPS_FILE, subtree.to_text().encode())
+
+    limits = Limits(wanted.memory, wanted.cpu, wanted.cpu_shares)
+    subtree, outcomes = apply_limits(f"rktpy-{pod.uuid}", limits, before=before)
+    isolator = {"memory": iso.MEMORY_NAME, "cpu": iso.CPU_NAME, "cpu_shares": iso.CPU_SHARES_NAME}
+    report = [Enforcement(isolator[one.limit], pod.name, one.outcome, one.reason) for one in outcomes]
+    return subtree, report
+
+
+def enter_cgroup(subtree: Subtree) -> None:
+    """Move this process into the pod's groups and tell which one it is in (``subcgroup``). Raises OSError."""
+    subtree.enter()
+    if not subtree.directories:
+        return
+    controllers = subtree.directories[0][2] if subtree.directories[0][0] == 1 else ()
+    for line in read_file("/proc/self/cgroup").decode("utf-8", "surrogateescape").splitlines():
+        _number, listed, group = line.split(":", 2)
+        if listed == ",".join(controllers):
+            write_file(names.SUBCGROUP_FILE, os.fsencode(group))
+
+
+def apply_oom_score(value: int, app: str) -> Enforcement:
+    """Set this process's oom_score_adj. Lowering it needs CAP_SYS_RESOURCE; without it the present one stays."""
+    try:
+        with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
+            file.write(str(value).encode())
+    except OSError as error:
+        reason = "this process lacks CAP_SYS_RESOURCE" if isinstance(error, PermissionError) else describe(error)
+        return Enforcement(iso.OOM_SCORE_ADJ_NAME, app, "ignored", reason)
+    return Enforcement(iso.OOM_SCORE_ADJ_NAME, app)
+
+
+def apparmor_loaded(profile: str) -> bool:
+    """Whether the kernel has an AppArmor profile of this name."""
+    try:
+        with open("/sys/kernel/security/apparmor/profiles", "rb") as file:
+            lines = file.read().decode("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return False
+    return any(line.rpartition(" (")[0] == profile for line in lines)
+
+
+def set_apparmor(profile: str) -> None:
+    """Let the next execve(2) confine this process in ``profile``. Raises OSError."""
+    path = "/proc/self/attr/apparmor/exec"
+    fd = os.open(path if os.path.exists(path) else "/proc/self/attr/exec", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, f"exec {profile}".encode())
+    finally:
+        os.close(fd)
