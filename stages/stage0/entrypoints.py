@@ -11,7 +11,7 @@ import os
 
 from rktpy.errors import RktpyError, Stage1Error, StateError
 from rktpy.formats.stage1 import STAGE1_ROOTFS
-from rktpy.linux.constants import MOVE_MOUNT_F_EMPTY_PATH
+from rktpy.linux.constants import AT_FDCWD, MOVE_MOUNT_F_EMPTY_PATH
 from rktpy.linux.syscalls import move_mount
 from rktpy.log import debug
 from rktpy.stage0 import stage1_image
@@ -74,7 +74,7 @@ def _call_in_child(g: Globals, pod: Pod, program: str, arguments: list[str]) -> 
 
 
 def _prepare_child(g: Globals, pod: Pod) -> None:
-    from rktpy.stage0.overlay import mount_overlay, open_overlay
+    from rktpy.stage0.overlay import detached_overlay, mount_overlay
     from rktpy.stage0.pods import RUNNING
     from rktpy.stage0.run import enter_mount_namespace
 
@@ -86,8 +86,8 @@ def _prepare_child(g: Globals, pod: Pod) -> None:
     enter_mount_namespace()
     if pod.state == RUNNING:
         # Two writable overlays must not share their upper layer.
-        tree = open_overlay(pod.path, tree_id, lower)
-        move_mount(tree, "", pod.fileno(), STAGE1_ROOTFS, MOVE_MOUNT_F_EMPTY_PATH)
+        tree = detached_overlay(pod.path, tree_id, lower)
+        move_mount(tree, "", AT_FDCWD, STAGE1_ROOTFS, MOVE_MOUNT_F_EMPTY_PATH)
     else:
         mount_overlay(pod.fileno(), tree_id, lower, STAGE1_ROOTFS)
 

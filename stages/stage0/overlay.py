@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 
-from rktpy.errors import RktpyError, StateError
+from rktpy.errors import RktpyError
 from rktpy.linux.constants import (
     FSCONFIG_CMD_CREATE,
     FSCONFIG_SET_STRING,
     FSMOUNT_CLOEXEC,
     FSOPEN_CLOEXEC,
     MOUNT_ATTR_NODEV,
-    MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID,
     MOUNT_ATTR_RDONLY,
 )
@@ -95,8 +94,8 @@ def _mkdir(pod_fd: int, path: str, mode: int) -> None:
 def mount_overlay(pod_fd: int, tree_id: str, lower: str, target: str, app: str = "") -> None:
     """Mount the overlay of an app (of stage1 itself with no ``app``) on ``target``.
 
-    ``target`` is relative to the working directory, the pod's, which is also open as ``pod_fd``. Call this in a mount
-    namespace of the pod's own. Raises RktpyError.
+    ``target`` is relative to the working directory, the pod's, which is also open as ``pod_fd``. Call this in a mount namespace
+    of the pod's own. Raises RktpyError.
     """
     try:
         make_layer_dirs(pod_fd, tree_id, lower, app)
@@ -107,32 +106,38 @@ def mount_overlay(pod_fd: int, tree_id: str, lower: str, target: str, app: str =
         raise RktpyError(f"error rendering overlay filesystem on {target} (try --no-overlay)") from error
 
 
-def open_overlay(pod_path: str, tree_id: str, lower: str, app: str = "") -> int:
-    """The open root directory of a detached, read-only mount that shows what an app has made of its tree. Raises RktpyError.
+def detached_overlay(pod_path: str, tree_id: str, lower: str, app: str = "") -> int:
+    """The descriptor of a detached, read-only mount that shows what an app (stage1 with no ``app``) has made of its tree.
 
-    Runs without write access and changes nothing. Close it to get rid of it.
+    It can be attached somewhere with move_mount(2); otherwise it goes away when it is closed. Changes nothing. Raises RktpyError.
     """
     upper = f"{pod_path}/{layer_dirs(tree_id, app)[0]}"
-    if not os.path.isdir(upper):
-        raise StateError(f"the pod has no changes of app {app or 'stage1'} in {upper}")
+    layers: list[int] = []
     try:
+        for path in (upper, lower):
+            layers.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         context = fsopen("overlay", FSOPEN_CLOEXEC)
         try:
             fsconfig(context, FSCONFIG_SET_STRING, "source", "overlay", 0)
-            fsconfig(context, FSCONFIG_SET_STRING, "lowerdir", f"{_layer(upper)}:{_layer(lower)}", 0)
+            # By descriptor: a string here may have 255 bytes at most.
+            fsconfig(context, FSCONFIG_SET_STRING, "lowerdir", ":".join([f"/proc/self/fd/{fd}" for fd in layers]), 0)
             fsconfig(context, FSCONFIG_CMD_CREATE, None, None, 0)
-            attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
-            detached = fsmount(context, FSMOUNT_CLOEXEC, attributes)
+            attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
+            return fsmount(context, FSMOUNT_CLOEXEC, attributes)
         finally:
             os.close(context)
-        try:
-            # The mount's own descriptor only names it; an open directory keeps it alive.
-            return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=detached)
-        finally:
-            os.close(detached)
     except OSError as error:
         raise RktpyError("problem mounting overlay filesystem") from error
+    finally:
+        for fd in layers:
+            os.close(fd)
 
 
-def _layer(path: str) -> str:
-    return path.replace("\\", "\\\\").replace(":", "\\:")
+def open_overlay(pod_path: str, tree_id: str, lower: str, app: str = "") -> int:
+    """The open root directory of a :func:`detached_overlay`, which lives until this is closed. Raises RktpyError."""
+    detached = detached_overlay(pod_path, tree_id, lower, app)
+    try:
+        # The mount's own descriptor only names it; an open directory keeps it alive.
+        return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=detached)
+    finally:
+        os.close(detached)

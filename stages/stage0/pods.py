@@ -174,6 +174,9 @@ class Pod:
     def refresh(self) -> str:
         """Look where the pod is now and whether it is locked; returns the new state (``gone`` when it was removed)."""
         mine = os.fstat(self._fd)
+        if self._directory in ("embryo", "prepare"):
+            # Its files are still being written.
+            self._rootfs, self._raw = "", None
         for _ in range(len(STATES)):
             directory = _locate(self.data_dir, self.uuid, mine)
             if directory is None:

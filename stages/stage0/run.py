@@ -139,8 +139,11 @@ def _become_stage1(g: Globals, store: Store, pod: Pod, run: RunOptions, mode: DN
     )
     os.chdir(pod.path)
     enter_mount_namespace()
-    mount_roots(store, pod)
-    write_dns_files(run, mode, pod.fileno())
+    # The pod's own descriptor still leads to the host's namespace, where nothing is mounted.
+    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    mount_roots(store, pod, here)
+    write_dns_files(run, mode, here)
+    os.close(here)
     os.set_inheritable(pod.fileno(), True)
     os.environ[contract.LOCK_FD] = str(pod.fileno())
     os.environ[contract.SELINUX_CONTEXT] = ""
@@ -234,12 +237,11 @@ def enter_mount_namespace() -> None:
         raise RktpyError("cannot make a mount namespace for the pod") from error
 
 
-def mount_roots(store: Store, pod: Pod) -> None:
-    """Mount stage1's overlay, if it is a foreign one, and those of the apps. The pod's directory is the working directory.
+def mount_roots(store: Store, pod: Pod, fd: int) -> None:
+    """Mount stage1's overlay, if it is a foreign one, and those of the apps.
 
-    Raises RktpyError.
+    The pod's directory is the working directory, and open as ``fd`` in this mount namespace. Raises RktpyError.
     """
-    fd = pod.fileno()
     overlay = pod.uses_overlay
     tree_id = pod.stage1_tree_id
     if overlay and tree_id is not None:
