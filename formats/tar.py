@@ -8,7 +8,8 @@ read by it before it reaches us:
 - The size field of links, directories, devices and fifos is ignored: no data follows them.
 - An archive ends at two zero blocks, at one zero block that ends the stream, or at the end of the stream on an entry boundary.
   What follows the two zero blocks is not looked at: padding, garbage, or a concatenated archive alike.
-- A stream that ends inside a header, inside data or inside its padding is truncated, which is an error.
+- A stream that ends inside a header or inside data is truncated, which is an error. It may end inside the padding behind the data
+  of its last entry: umoci writes such layers.
 - Unknown entry types, multi-volume parts, negative sizes, sizes of 2**63 and more, and metadata of over 1 MiB are errors.
 
 Names are bytes as they stand in the archive, with no clean-up: resolving them safely is the business of who writes files.
@@ -145,8 +146,12 @@ class TarReader:
         if self._ended:
             return None
         if self._left or self._padding:
-            self._skip(self._left + self._padding)
+            self._skip(self._left)
+            whole = self._skip_padding(self._padding)
             self._left = self._padding = 0
+            if not whole:
+                self._ended = True
+                return None
         long_name = long_link = None
         records: Records | None = None
         self._metadata = 0
@@ -318,6 +323,18 @@ class TarReader:
             n -= len(self._buffer) - self._position
             self._fill()
         self._position += n
+
+    def _skip_padding(self, n: int) -> bool:
+        """Pass over the bytes that fill the last block of an entry; false when the stream ends there."""
+        n -= len(self._buffer) - self._position
+        while n > 0:
+            self._buffer = self._source(_READ)
+            self._position = len(self._buffer)
+            if not self._buffer:
+                return False
+            n -= len(self._buffer)
+        self._position = len(self._buffer) + n
+        return True
 
     def _meta(self, length: int) -> bytes:
         self._metadata += max(length, BLOCK)

@@ -55,7 +55,7 @@ def test_reads_of_any_size_give_the_same(step: int) -> None:
     assert [content for _, content in read_all(data, step)] == [b"x" * 1000, b"y" * 512, b""]
 
 
-@pytest.mark.parametrize("cut", [1, 511, 513, 600, 1023, 1025, 1500])
+@pytest.mark.parametrize("cut", [1, 511, 513, 600, 1023, 1025, 1111])
 def test_truncation_is_an_error(cut: int) -> None:
     data = raw_header(b"a", size=octal(600)) + padded(b"x" * 600)
     with pytest.raises(ArchiveError, match="truncated"):
@@ -418,3 +418,14 @@ def _timed(stream: bytes) -> float:
     while reader.next() is not None:
         pass
     return time.process_time() - start
+
+
+@pytest.mark.parametrize("step", [1 << 20, 512, 7])
+def test_the_padding_of_the_last_entry_may_be_missing(step: int) -> None:
+    whole = raw_header(b"a", size=octal(3)) + padded(b"abc")
+    for length in (515, 516, 1023, 1024):
+        assert [(entry.name, data) for entry, data in read_all(whole[:length], step)] == [(b"a", b"abc")]
+    with pytest.raises(ArchiveError, match="truncated"):
+        read_all(whole[:514], step)
+    followed = whole + raw_header(b"b", size=octal(600)) + padded(bytes(600))
+    assert [entry.name for entry, _ in read_all(followed + END, step)] == [b"a", b"b"]
