@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _FRAME_SECONDS = 0.1
-_BAR = 30
-_LABEL = 20
+_BAR = 20
+_LABEL = 18
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
@@ -148,7 +148,7 @@ class BarProgress(Progress):
 
     def _draw(self, finished: tuple[_Bar, ...]) -> None:
         try:
-            width = os.get_terminal_size(self._fd).columns
+            width = os.get_terminal_size(self._fd).columns or 80
         except OSError:
             width = 80
         lines = [bar.line(width) for bar in (*finished, *self._bars.values())]

@@ -76,7 +76,7 @@ Handler = Callable[[Request], Answer]
 class Server:
     """Listens on a loopback port while its context is open. Every connection has a thread; all end with the context."""
 
-    def __init__(self, handler: Handler | None = None, *, tls: tuple[Path, Path] | None = None) -> None:
+    def __init__(self, handler: Handler | None = None, *, tls: tuple[Path, Path] | None = None, port: int = 0) -> None:
         self.routes: dict[str, Handler] = {}
         self.requests: list[Request] = []
         self._default = handler
@@ -84,7 +84,7 @@ class Server:
         if tls is not None:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tls.load_cert_chain(*tls)
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = socket.create_server(("127.0.0.1", port))
         self.port = self._socket.getsockname()[1]
         self.host = f"127.0.0.1:{self.port}"
         self.url = f"{'https' if tls else 'http'}://{self.host}"
