@@ -130,14 +130,14 @@ class Pod:
 
     __slots__ = ("_directory", "_fd", "_locked", "_own", "_raw", "_rootfs", "data_dir", "state", "uuid")
 
-    def __init__(self, data_dir: str, uuid: str, directory: str, fd: int, state: str, *, own: bool = False) -> None:
+    def __init__(self, data_dir: str, uuid: str, directory: str, fd: int, state: str) -> None:
         self.data_dir = data_dir
         self.uuid = uuid
         self.state = state
         self._directory = directory
         self._fd = fd
-        self._own = own
-        self._locked = own
+        self._own = False
+        self._locked = False
         self._raw: dict[str, Any] | None = None
         self._rootfs = ""
 
@@ -158,6 +158,18 @@ class Pod:
     def fileno(self) -> int:
         """The descriptor of the pod's directory, which is also what the lock is on."""
         return self._fd
+
+    def detach(self) -> None:
+        """Exchange the descriptor, before it is locked, for one that leads nowhere but to the pod's own files.
+
+        The pod's processes inherit it with the lock, and ``..`` of an ordinary one would be a way out of every chroot. Raises
+        OSError.
+        """
+        from rktpy.isolate.detached import open_detached
+
+        fd = open_detached(".", self._fd)
+        os.close(self._fd)
+        self._fd = fd
 
     @property
     def directory(self) -> str:
@@ -619,10 +631,11 @@ def walk(data_dir: str, directories: tuple[str, ...] = LISTED) -> Iterator[Pod]:
             pod.close()
 
 
-def create(data_dir: str) -> Pod:
+def create(data_dir: str, *, detached: bool = False) -> Pod:
     """A new pod in state preparing, with a random UUID (version 4), locked by this process.
 
-    Raises OSError when the data directory cannot be written.
+    ``detached`` is for a pod that this process will run, see :meth:`Pod.detach`. Raises OSError when the data directory cannot be
+    written.
     """
     base = pods_dir(data_dir)
     made = False
@@ -644,20 +657,24 @@ def create(data_dir: str) -> Pod:
         except FileNotFoundError:
             # gc may take an embryo that is not locked yet for one whose maker has died.
             continue
+        pod = Pod(data_dir, uuid, "prepare", fd, PREPARING)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            if detached:
+                pod.detach()
+            fcntl.flock(pod.fileno(), fcntl.LOCK_EX)
             # No sync: nothing is lost with a pod that was never prepared.
             os.rename(embryo, f"{base}/prepare/{uuid}")
         except FileNotFoundError:
-            os.close(fd)
+            pod.close()
             if not made:
                 make_state_dirs(data_dir)
                 made = True
             continue
         except BaseException:
-            os.close(fd)
+            pod.close()
             raise
-        return Pod(data_dir, uuid, "prepare", fd, PREPARING, own=True)
+        pod._locked = pod._own = True
+        return pod
 
 
 def _new_uuid() -> str:

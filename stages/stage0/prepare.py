@@ -12,10 +12,12 @@ from rktpy.errors import UsageError
 from rktpy.formats import stage1 as contract
 from rktpy.log import debug, note
 from rktpy.stage0 import images, overlay, podmanifest, pods, stage1_image
+from rktpy.store.dependencies import order
 from rktpy.store.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rktpy.formats.aci.manifest import ImageManifest
     from rktpy.stage0.options import Globals, PodOptions
     from rktpy.stage0.podmanifest import Image
     from rktpy.stage0.pods import Pod
@@ -40,10 +42,10 @@ def prepare(g: Globals, options: PodOptions) -> str:
         return pod.uuid
 
 
-def create(g: Globals, store: Store, options: PodOptions, *, uuid_file: str = "") -> Pod:
+def create(g: Globals, store: Store, options: PodOptions, *, uuid_file: str = "", to_run: bool = False) -> Pod:
     """A pod in state preparing with all its files, locked by this process; its UUID in ``uuid_file`` as soon as it has one.
 
-    Raises RktpyError, OSError. What this writes is not synced.
+    ``to_run`` says that this process will also run it. Raises RktpyError, OSError. What this writes is not synced.
     """
     podmanifest.check_options(options)
     users = _user_range(options)
@@ -61,7 +63,7 @@ def create(g: Globals, store: Store, options: PodOptions, *, uuid_file: str = ""
         data = podmanifest.checked(manifest)
         names = [app.name for app in manifest.apps]
         trust = _decide(g, store, names, found)
-        pod = pods.create(g.data_dir)
+        pod = pods.create(g.data_dir, detached=to_run)
         try:
             if uuid_file:
                 pods.write_uuid_file(uuid_file, pod.uuid)
@@ -101,6 +103,13 @@ def _decide(g: Globals, store: Store, names: list[str], found: list[Image]) -> b
     return images.trust_document(made)
 
 
+def _tree(store: Store, image_id: str, manifest: ImageManifest) -> str:
+    """The ID of an image's tree, rendered now if it is not there. One that is there costs no import of what renders."""
+    ids = [step.image_id for step in order(store.layout, image_id)] if manifest.dependencies else [image_id]
+    tree_id = store.tree_id(ids)
+    return tree_id if store.tree_ready(tree_id) else store.ensure_tree(image_id)
+
+
 class _Writer:
     """Writes the files of one pod. Paths are relative to the pod's directory."""
 
@@ -131,8 +140,7 @@ class _Writer:
             self.directory(contract.STAGE1_ROOTFS)
             return
         self.file(contract.STAGE1_MANIFEST, store.manifest_bytes(stage1.image_id))
-        tree_id = store.ensure_tree(stage1.image_id)
-        self.file(contract.STAGE1_TREE_FILE, tree_id.encode())
+        self.file(contract.STAGE1_TREE_FILE, _tree(store, stage1.image_id, store.manifest(stage1.image_id)).encode())
         if self._overlay:
             self.directory(contract.STAGE1_ROOTFS)
         else:
@@ -144,9 +152,8 @@ class _Writer:
         info = f"{contract.APPS_INFO_DIR}/{name}"
         self.directory(info)
         self.file(f"{info}/manifest", image.data)
-        tree_id = store.ensure_tree(image.id)
         if self._overlay:
-            self.file(f"{info}/{contract.APP_TREE_FILE}", tree_id.encode())
+            self.file(f"{info}/{contract.APP_TREE_FILE}", _tree(store, image.id, image.manifest).encode())
             return
         app_dir = contract.app_dir(name)
         os.makedirs(f"{self._pod.path}/{app_dir}", _DIRECTORY_MODE, exist_ok=True)

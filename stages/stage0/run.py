@@ -18,7 +18,6 @@ from rktpy.linux.constants import CLONE_NEWNS, MS_REC, MS_SLAVE
 from rktpy.linux.syscalls import mount, unshare
 from rktpy.log import debug, note
 from rktpy.stage0 import images, stage1_image
-from rktpy.stage0.dns import DNSMode, dns_mode, write_dns_files
 from rktpy.stage0.overlay import mount_overlay
 from rktpy.stage0.pods import PREPARED, find_pod, quoted
 from rktpy.stage0.prepare import STRICT_FILE, TRUST_FILE, create
@@ -26,6 +25,7 @@ from rktpy.store.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rktpy.stage0.dns import DNSMode
     from rktpy.stage0.options import Globals, PodOptions, RunOptions
     from rktpy.stage0.pods import Pod
 
@@ -44,7 +44,7 @@ def run(g: Globals, options: PodOptions, run: RunOptions) -> int:
         raise UsageError("interactive option only supports one image")
     mode = _check(run, networks)
     store = Store(g.data_dir)
-    pod = create(g, store, options, uuid_file=run.uuid_file_save)
+    pod = create(g, store, options, uuid_file=run.uuid_file_save, to_run=True)
     if run.interactive and len(pod.app_names()) > 1:
         raise UsageError("interactive option only supports pods with one app")
     strict = run.strict or options.strict
@@ -60,6 +60,7 @@ def run_prepared(g: Globals, uuid: str, run: RunOptions) -> int:
     pod = find_pod(g.data_dir, uuid, "problem retrieving pod")
     if pod.state != PREPARED:
         raise StateError(f"pod {quoted(pod.uuid)} is not prepared")
+    pod.detach()
     store = Store(g.data_dir)
     with store.prepare_lock(exclusive=False):
         manifest = pod.manifest()
@@ -99,8 +100,12 @@ def net_list(values: tuple[str, ...]) -> dict[str, str]:
     return networks or {"default": ""}
 
 
-def _check(run: RunOptions, networks: dict[str, str]) -> DNSMode:
-    mode = dns_mode(run)
+def _check(run: RunOptions, networks: dict[str, str]) -> DNSMode | None:
+    mode = None
+    if run.dns or run.dns_search or run.dns_options or run.dns_domain or run.hosts_entries:
+        from rktpy.stage0.dns import dns_mode
+
+        mode = dns_mode(run)
     if run.mds_register:
         from rktpy.stage0.metadata import check_available
 
@@ -112,7 +117,7 @@ def _check(run: RunOptions, networks: dict[str, str]) -> DNSMode:
     return mode
 
 
-def _start(g: Globals, store: Store, pod: Pod, run: RunOptions, mode: DNSMode, *, strict: bool) -> int:
+def _start(g: Globals, store: Store, pod: Pod, run: RunOptions, mode: DNSMode | None, *, strict: bool) -> int:
     token = ""
     if run.mds_register:
         from rktpy.stage0.metadata import register
@@ -123,7 +128,9 @@ def _start(g: Globals, store: Store, pod: Pod, run: RunOptions, mode: DNSMode, *
     return _become_stage1(g, store, pod, run, mode, strict=strict, token=token)
 
 
-def _become_stage1(g: Globals, store: Store, pod: Pod, run: RunOptions, mode: DNSMode, *, strict: bool, token: str = "") -> int:
+def _become_stage1(
+    g: Globals, store: Store, pod: Pod, run: RunOptions, mode: DNSMode | None, *, strict: bool, token: str = ""
+) -> int:
     """Set the pod's namespace up and go over to stage1. Returns the exit status if a bundled stage1 comes back."""
     bundled = pod.bundled_stage1
     points = stage1_image.entry_points(pod)
@@ -139,10 +146,13 @@ def _become_stage1(g: Globals, store: Store, pod: Pod, run: RunOptions, mode: DN
     )
     os.chdir(pod.path)
     enter_mount_namespace()
-    # The pod's own descriptor still leads to the host's namespace, where nothing is mounted.
+    # The pod's own descriptor leads past what is mounted here.
     here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     mount_roots(store, pod, here)
-    write_dns_files(run, mode, here)
+    if mode is not None:
+        from rktpy.stage0.dns import write_dns_files
+
+        write_dns_files(run, mode, here)
     os.close(here)
     os.set_inheritable(pod.fileno(), True)
     os.environ[contract.LOCK_FD] = str(pod.fileno())
@@ -303,7 +313,7 @@ def _replace_file(pod: Pod, name: str, data: bytes) -> None:
     os.rename(f"{name}.new", name, src_dir_fd=pod.fileno(), dst_dir_fd=pod.fileno())
 
 
-def _dry_run(g: Globals, store: Store, pod: Pod, run: RunOptions, mode: DNSMode, *, strict: bool, remove: bool) -> int:
+def _dry_run(g: Globals, store: Store, pod: Pod, run: RunOptions, mode: DNSMode | None, *, strict: bool, remove: bool) -> int:
     """Let stage1 print its plan in a child; the pod is as it was afterwards, or gone."""
     path = pod.path
     child = os.fork()

@@ -23,7 +23,8 @@ _RECORD = """#!/bin/sh
 pwd > called.NAME.cwd
 env > called.NAME.env
 cat /proc/self/mountinfo > called.NAME.mounts
-ls -l /proc/self/fd > called.NAME.fds
+ls /proc/self/fd > called.NAME.fds
+[ -z "$RKT_LOCK_FD" ] || stat -L -c %i /proc/self/fd/$RKT_LOCK_FD /proc/self/fd/$RKT_LOCK_FD/.. > called.NAME.lock
 """
 
 RUN = """
