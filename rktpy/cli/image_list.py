@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _TITLES = {"id": "ID", "name": "NAME", "size": "SIZE", "importtime": "IMPORT TIME", "lastused": "LAST USED"}
 _KEYS: dict[str, Callable[[ImageFacts], str | int]] = {
-    "name": lambda image: image.name,
+    "name": lambda image: _name(image),
     "importtime": lambda image: image.import_time,
     "lastused": lambda image: image.last_used,
     "size": lambda image: image.size,
@@ -51,10 +51,14 @@ def _fields(text: str) -> list[str]:
     return text.lower().split(",") if text else []
 
 
+def _name(image: ImageFacts) -> str:
+    return f"{image.name}:{image.version}" if image.version else image.name
+
+
 def _document(image: ImageFacts) -> dict[str, object]:
     return {
         "id": shown_id(image.id, full=True),
-        "name": image.name,
+        "name": _name(image),
         "import_time": image.import_time,
         "last_used_time": image.last_used,
         "size": image.size,
@@ -67,7 +71,7 @@ def _line(image: ImageFacts, fields: list[str], full: bool) -> str:
         if field == "id":
             cells.append(shown_id(image.id, full=full))
         elif field == "name":
-            cells.append(image.name)
+            cells.append(_name(image))
         elif field == "size":
             cells.append(_size(image.size, full))
         else:

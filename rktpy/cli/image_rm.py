@@ -33,7 +33,7 @@ def run(arguments: Arguments) -> int:
             failed += 1
     removed = 0
     with store.prepare_lock(exclusive=True):
-        trees, _images = trees_and_images(g.data_dir)
+        trees, _images = trees_and_images(g.data_dir, exited=False)
         for image_id in wanted:
             try:
                 store.remove_image(image_id, trees)

@@ -6,14 +6,17 @@ from rktpy.errors import RktpyError
 from rktpy.stage0.pods import PREPARED, RUNNING, walk
 
 
-def trees_and_images(data_dir: str) -> tuple[set[str], set[str]]:
+def trees_and_images(data_dir: str, *, exited: bool = True) -> tuple[set[str], set[str]]:
     """The IDs of the trees that pods have as lower layers, and of the images of pods that run or can be run.
 
+    Without ``exited`` the pods that have exited do not count for the trees either: ``image rm`` may take their images away.
     Raises :class:`RktpyError` if a pod cannot be read: what it needs is then not known, and must not be removed.
     """
     trees: set[str] = set()
     images: set[str] = set()
     for pod in walk(data_dir):
+        if not exited and pod.is_finished:
+            continue
         try:
             stage1 = pod.stage1_tree_id
             if stage1:

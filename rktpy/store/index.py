@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from rktpy.store.paths import Layout
 
-SCHEMA = 1
+SCHEMA = 2
 # A directory changed twice within one tick of the kernel's clock has one mtime. A stamp this young may be such a one.
 RACY_NS = 50_000_000
 BUSY_S = 5.0
@@ -35,14 +35,14 @@ BUSY_S = 5.0
 _TABLES = """
 CREATE TABLE stamp (directory TEXT NOT NULL);
 CREATE TABLE image (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, import_time INTEGER NOT NULL, size INTEGER NOT NULL,
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, import_time INTEGER NOT NULL, size INTEGER NOT NULL, version TEXT NOT NULL,
     inode INTEGER NOT NULL, ctime INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX image_name ON image (name);
 CREATE TABLE reference (text TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (text, id)) WITHOUT ROWID;
 CREATE INDEX reference_id ON reference (id);
 INSERT INTO stamp VALUES ('');
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 """
 
 _QUERIES = {
@@ -52,12 +52,16 @@ _QUERIES = {
 
 
 class IndexedImage(Record):
-    """What the index knows of an image; size in bytes, time in nanoseconds since the epoch."""
+    """What the index knows of an image; size in bytes, time in nanoseconds since the epoch.
+
+    ``version`` is the image's label of that name, empty if it has none.
+    """
 
     id: str
     name: str
     import_time: int
     size: int
+    version: str
 
 
 def candidates(layout: Layout, by: str, text: str) -> list[str] | None:
@@ -68,7 +72,7 @@ def candidates(layout: Layout, by: str, text: str) -> list[str] | None:
 
 def all_images(layout: Layout) -> list[IndexedImage] | None:
     """Every image, by ID; None if the index has no answer."""
-    rows = _ask(layout, "SELECT id, name, import_time, size FROM image ORDER BY id", ())
+    rows = _ask(layout, "SELECT id, name, import_time, size, version FROM image ORDER BY id", ())
     return None if rows is None else [IndexedImage(*row) for row in rows]
 
 
@@ -87,7 +91,7 @@ def what_is_wrong(layout: Layout) -> str:
             if connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
                 return "damaged"
             _bring_into_step(layout, connection)
-            rows = {row[0]: row[1:] for row in connection.execute("SELECT id, name, import_time, size FROM image")}
+            rows = {row[0]: row[1:] for row in connection.execute("SELECT id, name, import_time, size, version FROM image")}
             texts = set(connection.execute("SELECT text, id FROM reference").fetchall())
         finally:
             connection.close()
@@ -97,7 +101,8 @@ def what_is_wrong(layout: Layout) -> str:
     except _sqlite3.Error as error:
         return f"damaged: {error}"
     records = sound_records(layout, image_ids(layout))
-    if rows != {record.id: (record.name, record.import_time, record.size) for record in records}:
+    wanted = {record.id: (record.name, record.import_time, record.size, record.label("version") or "") for record in records}
+    if rows != wanted:
         return "not in step with the records"
     if texts != {(text, record.id) for record in records for text in record.references}:
         return "not in step with the records' references"
@@ -202,8 +207,16 @@ def _update(layout: Layout, connection: Connection) -> None:
                     raise
                 continue
             connection.execute(
-                "INSERT INTO image VALUES (?, ?, ?, ?, ?, ?)",
-                (record.id, record.name, record.import_time, record.size, facts.st_ino, facts.st_ctime_ns),
+                "INSERT INTO image VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    record.id,
+                    record.name,
+                    record.import_time,
+                    record.size,
+                    record.label("version") or "",
+                    facts.st_ino,
+                    facts.st_ctime_ns,
+                ),
             )
             for text in record.references:
                 connection.execute("INSERT OR IGNORE INTO reference VALUES (?, ?)", (text, record.id))

@@ -13,6 +13,8 @@ from rktpy.store.lookup import image_ids, sound_records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rktpy.store.image_record import ImageRecord
+    from rktpy.store.index import IndexedImage
     from rktpy.store.paths import Layout
 
 # Above so many images asking the index is faster than reading every record, see ``lookup``.
@@ -20,13 +22,17 @@ LIST_BY_INDEX_FROM = 200
 
 
 class ImageFacts(Record):
-    """One line of the listing. Times are nanoseconds since the epoch, ``size`` is in bytes as stored."""
+    """One line of the listing. Times are nanoseconds since the epoch, ``size`` is in bytes as stored.
+
+    ``version`` is the image's label of that name, empty if it has none.
+    """
 
     id: str
     name: str
     size: int
     import_time: int
     last_used: int
+    version: str = ""
 
 
 def last_used(layout: Layout, image_id: str) -> int:
@@ -42,17 +48,21 @@ def last_used(layout: Layout, image_id: str) -> int:
 def list_images(layout: Layout) -> list[ImageFacts]:
     """All images by import time, oldest first. Images with a damaged record are left out (``image check`` names them)."""
     ids = image_ids(layout)
-    known = None
+    found: list[tuple[ImageRecord | IndexedImage, str]] | None = None
     if len(ids) >= LIST_BY_INDEX_FROM:
         from rktpy.store.index import all_images
 
         known = all_images(layout)
+        if known is not None:
+            found = [(image, image.version) for image in known]
+    if found is None:
+        found = [(record, record.label("version") or "") for record in sound_records(layout, ids)]
     facts: list[ImageFacts] = []
-    for image in sound_records(layout, ids) if known is None else known:
+    for image, version in found:
         try:
             used = last_used(layout, image.id)
         except NotFoundError:
             continue
-        facts.append(ImageFacts(image.id, image.name, image.size, image.import_time, used))
+        facts.append(ImageFacts(image.id, image.name, image.size, image.import_time, used, version))
     facts.sort(key=lambda image: (image.import_time, image.id))
     return facts
