@@ -5,13 +5,14 @@ its name in one step. When it may be trusted after a crash is told in ``tree_rea
 
 The ``hash`` of a tree is not written when it is rendered: reading everything back would take half as long again as rendering.
 ``image verify`` renders a second time from the checked blobs, compares, and then keeps the hash.
+
+Hot-path module: every start of a pod comes by :func:`ensure`, and finds the tree there as a rule.
 """
 
 from __future__ import annotations
 
 from os import O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_RDONLY, O_WRONLY, close, fchmod, listdir, stat
 from os import open as open_fd
-from typing import TYPE_CHECKING
 
 from rktpy.errors import StoreError
 from rktpy.store import dependencies, locks, lookup
@@ -19,6 +20,7 @@ from rktpy.store.paths import TREE_MODE, is_tree_id
 from rktpy.store.temporary import create_directory, sync_directory, take_out, write_all, write_durably
 from rktpy.store.tree_ready import SYNCED, boot_id, marker, tree_id, tree_ready
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.store.paths import Layout
     from rktpy.store.pipeline import LayerSource

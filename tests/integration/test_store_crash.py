@@ -5,23 +5,29 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
+import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from rktpy.errors import NotFoundError, StateError
+from rktpy.linux import constants as c
+from rktpy.linux.syscalls import mount, umount2
 from rktpy.store.image_record import ImageRecord, Layer
+from rktpy.store.remotes import Remote
 from rktpy.store.store import Store
 from tests.support import archives
 
 pytestmark = pytest.mark.root
 
 KILLS = 60
+STRIDE = 2
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 NONE_IN_USE: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
@@ -189,6 +195,81 @@ def test_killed_at_random_instants(tmp_path: Path, files: list[str]) -> None:
     image_id = add_aci(store, files[1])
     assert store.tree_ready(store.ensure_tree(image_id))
     assert_clean(store)
+
+
+# What a process does to the disk, as the interpreter announces it just before.
+CHANGES = {
+    *("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink"),
+    *("os.utime", "os.chmod", "os.chown", "os.truncate", "fcntl.flock"),
+}
+
+
+def once_through(data_dir: str, file: str) -> None:
+    """Everything that changes a store, once."""
+    store = Store(data_dir)
+    aci_id, oci_id = add_aci(store, file), add_oci(store, 1)
+    for image_id in (aci_id, oci_id):
+        store.ensure_tree(image_id)
+    assert store.verify(aci_id).outcome == "verified"
+    store.set_remote(Remote("https://example.com/a.aci", "", "", oci_id, 60, 1))
+    assert add_oci(store, 2) != oci_id
+    store.remove_image(oci_id)
+    used = store.tree_id([aci_id])
+    store.gc(10**15, lambda: ((used,), ()))
+    store.remove_image(aci_id)
+    store.gc(0, lambda: NONE_IN_USE)
+
+
+def killed_before_change(number: int, data_dir: str, file: str) -> None:
+    """Like :func:`once_through`, but killed just before the change with that number."""
+    countdown = number
+
+    def watch(event: str, _arguments: object) -> None:
+        nonlocal countdown
+        if event in CHANGES:
+            countdown -= 1
+            if countdown == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    once_through(data_dir, file)
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A file system in memory, where fsync costs nothing."""
+    path = tmp_path / "memory"
+    path.mkdir()
+    mount("tmpfs", str(path), "tmpfs", 0, "size=64m,mode=755")
+    yield path
+    umount2(str(path), c.MNT_DETACH)
+
+
+@pytest.mark.slow
+def test_killed_before_each_change(tmp_path: Path, memory: Path) -> None:
+    aci = tmp_path / "image.aci"
+    aci.write_bytes(archives.aci([archives.directory("d"), archives.file("d/f", b"x"), archives.hardlink("l", "d/f")]))
+    once_through(str(memory / "warm"), str(aci))
+    number = random.randrange(1, STRIDE + 1)
+    kills = 0
+    while True:
+        data_dir = str(memory / "data")
+        pid = forked(partial(killed_before_change, number, data_dir, str(aci)))
+        status = os.waitpid(pid, 0)[1]
+        if status == 0:
+            break
+        assert status == signal.SIGKILL
+        kills += 1
+        store = Store(data_dir)
+        try:
+            assert_sound(store)
+            once_through(data_dir, str(aci))
+            assert_clean(store)
+        except Exception as error:
+            raise AssertionError(f"after a kill before change {number}") from error
+        shutil.rmtree(data_dir)
+        number += STRIDE
+    assert kills > 50
 
 
 def test_twenty_processes_import_and_render_one_image(tmp_path: Path, files: list[str]) -> None:
