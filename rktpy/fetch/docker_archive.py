@@ -85,7 +85,7 @@ def _examine(archive: ArchiveFile, member: str, diff_id: str) -> _Layer:
     media_type = _MEDIA_TYPES.get(compression)
     if media_type is None:
         raise ArchiveError(
-            f"{archive.name}: layer {ascii(member)[1:-1]} is compressed with {compression}, which no image layer may be"
+            f"{archive.name}: layer {ascii(member)[1:-1]} is compressed with {compression}, which is not supported"
         )
     digest = diff_id if compression == "none" else digest_stream(archive.open_member(member).read)
     return _Layer(member, media_type, digest, blob.size)

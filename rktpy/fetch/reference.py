@@ -13,14 +13,16 @@ import os
 from stat import S_ISREG
 
 from rktpy.errors import UsageError
+from rktpy.fetch.app_string import checked_app, parse_app_string, quoted
 from rktpy.fetch.url import checked_http_url, escape, file_url, path_of_file_url, query_pairs, unescape
-from rktpy.formats.aci.types import NameValue, ac_identifier_problem
 from rktpy.formats.oci.image_name import HUB, parse_image_name
 from rktpy.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rktpy.formats.aci.types import NameValue
 
 ACI_EXTENSION = ".aci"
 
@@ -30,7 +32,6 @@ _SCHEME = _LETTERS | frozenset("0123456789+-.")
 _ID_LENGTHS = {"sha512": 128, "sha256": 64}
 _SHORTEST_ID = 2
 _FOREIGN_TRANSPORTS = ("atomic", "containers-storage", "dir", "docker-daemon", "ostree", "sif", "tarball")
-_LABEL_RANK = {"version": 0, "os": 1, "arch": 2}
 
 
 class Reference(Record):
@@ -197,7 +198,7 @@ def parse_reference(text: str) -> Reference:
         return reference
     scheme, rest = _split_scheme(text)
     if not scheme:
-        return _file(text) if _looks_like_file(text) else _app(text)
+        return _file(text) if _looks_like_file(text) else AppReference(*parse_app_string(text))
     reader = _READERS.get(scheme)
     if reader is not None:
         return reader(text, rest)
@@ -205,16 +206,11 @@ def parse_reference(text: str) -> Reference:
         raise _invalid(text, f"the scheme {scheme!r} is not supported")
     if scheme in ("docker-daemon", "containers-storage") or (scheme in _FOREIGN_TRANSPORTS and "/" in rest):
         raise _invalid(text, f"the transport {scheme!r} is not supported; copy the image with skopeo to oci: or docker-archive:")
-    return _app(text)
+    return AppReference(*parse_app_string(text))
 
 
-def _quoted(text: str) -> str:
-    return f'"{ascii(text)[1:-1]}"'
-
-
-def _invalid(text: str, problem: str = "") -> UsageError:
-    quoted = _quoted(text)
-    return UsageError(f"invalid image string {quoted}: {problem}" if problem else f"invalid image string {quoted}")
+def _invalid(text: str, problem: str) -> UsageError:
+    return UsageError(f"invalid image string {quoted(text)}: {problem}")
 
 
 def _split_scheme(text: str) -> tuple[str, str]:
@@ -314,7 +310,7 @@ def _path_and_ref(text: str, rest: str) -> tuple[str, str]:
         raise _invalid(text, "the path is missing")
     absolute = _absolute(path)
     if ":" in absolute:
-        raise _invalid(text, f"the directory {_quoted(absolute)} has a colon, which separates path and reference")
+        raise _invalid(text, f"the directory {quoted(absolute)} has a colon, which separates path and reference")
     return absolute, ref
 
 
@@ -343,46 +339,6 @@ def _read_docker_archive(text: str, rest: str) -> Reference:
     return DockerArchiveReference(path, ref)
 
 
-def _app(text: str) -> AppReference:
-    """rkt's app string: ``name[:version][,label=value...]``, the colon at most once and only after the name."""
-    colon, comma = text.find(":"), text.find(",")
-    if 0 <= comma < colon:
-        raise _invalid_app(text, "malformed app string - colon may appear only right after the app name")
-    if text.count(":") > 1:
-        raise _invalid_app(text, "malformed app string - colon may appear at most once")
-    name, *parts = text.replace(":", ",version=", 1).split(",")
-    return _app_of_pairs(text, name, [_label(text, part) for part in parts])
-
-
-def _label(text: str, part: str) -> tuple[str, str]:
-    name, equals, value = part.partition("=")
-    if not equals or not value:
-        raise _invalid_app(text, f"malformed app string - has a label without a value: {_quoted(name)}")
-    return name, value
-
-
-def _app_of_pairs(text: str, name: str, pairs: list[tuple[str, str]]) -> AppReference:
-    problem = ac_identifier_problem(name)
-    if problem:
-        raise _invalid_app(text, problem)
-    labels: dict[str, str] = {}
-    for label, value in pairs:
-        problem = ac_identifier_problem(label)
-        if problem:
-            raise _invalid_app(text, problem)
-        if label == "name" or label in labels:
-            raise _invalid_app(text, f"label {label} with multiple values")
-        if ":" in value or "," in value or not value:
-            raise _invalid_app(text, f"the value of label {label} must not be empty or have a colon or comma")
-        labels[label] = value
-    ordered = sorted(labels.items(), key=lambda item: (_LABEL_RANK.get(item[0], len(_LABEL_RANK)), item[0]))
-    return AppReference(name, tuple(NameValue(label, value) for label, value in ordered))
-
-
-def _invalid_app(text: str, problem: str) -> UsageError:
-    return UsageError(f"invalid appc image string {_quoted(text)}: {problem}")
-
-
 def _read_cimd(text: str, rest: str) -> Reference:
     """rkt's own notation, ``cimd:type:v=version:data`` (rkt 1.30, pkg/distribution)."""
     opaque, _mark, query = rest.partition("#")[0].partition("?")
@@ -392,19 +348,20 @@ def _read_cimd(text: str, rest: str) -> Reference:
         raise _invalid(text, "malformed distribution uri")
     number = version.removeprefix("v=")
     if not (number.isascii() and number.isdigit()):
-        raise _invalid(text, f"malformed distribution version: {_quoted(version)}")
+        raise _invalid(text, f"malformed distribution version: {quoted(version)}")
     if number.strip("0"):
         raise _invalid(text, f"distribution version {number} is not supported")
     if kind == "docker":
         return _read_docker(text, data)
     if kind == "appc":
         try:
-            return _app_of_pairs(text, unescape(data), query_pairs(query))
+            name, pairs = unescape(data), query_pairs(query)
         except UsageError as error:
-            raise error if str(error).startswith("invalid") else _invalid(text, str(error)) from None
+            raise _invalid(text, str(error)) from None
+        return AppReference(*checked_app(text, name, pairs))
     if kind == "aci-archive":
         return _read_cimd_archive(text, data)
-    raise _invalid(text, f"unknown distribution type: {_quoted(kind)}")
+    raise _invalid(text, f"unknown distribution type: {quoted(kind)}")
 
 
 def _read_cimd_archive(text: str, data: str) -> Reference:
