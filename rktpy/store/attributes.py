@@ -10,9 +10,9 @@ from rktpy.formats.tar_fields import printable
 from rktpy.log import debug
 
 _DEFAULT_ACL = b"system.posix_acl_default"
-# overlayfs reads these in the trees that pods mount, and an archive must not command it. Labels and measurements are the
-# host's to give.
-_FOREIGN = (b"trusted.overlay.", b"user.overlay.", b"security.selinux", b"security.ima", b"security.evm", b"security.SMACK")
+# No part of an image: overlayfs reads the first ones in the trees that pods mount, and an archive must not command it; labels
+# and measurements are the host's to give.
+FOREIGN = (b"trusted.overlay.", b"user.overlay.", b"security.selinux", b"security.ima", b"security.evm", b"security.SMACK")
 
 
 class Attributes:
@@ -38,7 +38,7 @@ class Attributes:
         self.postponed.pop(path, None)
         if not fresh:
             for known in self._present(fd):
-                if os.fsencode(known) not in attributes and not os.fsencode(known).startswith(_FOREIGN):
+                if os.fsencode(known) not in attributes and not os.fsencode(known).startswith(FOREIGN):
                     os.removexattr(fd, known)
         for name, value in attributes.items():
             if name == _DEFAULT_ACL:
@@ -70,7 +70,7 @@ class Attributes:
             raise
 
     def _set(self, file: int | bytes, name: bytes, value: bytes) -> None:
-        if name.startswith(_FOREIGN):
+        if name.startswith(FOREIGN):
             self._leave_out(name, "belongs to the host")
             return
         try:

@@ -10,6 +10,7 @@ Nobody else may change the tree meanwhile; renderers work in a private directory
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ _KEPT = 96
 
 
 class Directory(NamedTuple):
-    """An open directory. ``owned``: what is created in it belongs to user and group 0 without being told."""
+    """An open directory. ``owned``: what is made in it is user and group 0's, and has its own mode, without being told."""
 
     fd: int
     owned: bool
@@ -141,5 +142,7 @@ class Directories:
 
 
 def _owned(fd: int) -> bool:
-    # A new file gets our group, or its directory's where that has the setgid bit or the file system is mounted so.
-    return os.fstat(fd).st_gid == 0 and os.geteuid() == 0 and os.getegid() == 0
+    # A new file gets our group, or its directory's where that has the setgid bit or the file system is mounted so. A directory
+    # also gets the bit itself.
+    status = os.fstat(fd)
+    return status.st_gid == 0 and not status.st_mode & stat.S_ISGID and os.geteuid() == 0 and os.getegid() == 0

@@ -214,7 +214,7 @@ class Unpacker:
                 os.mkdir(name, mode & 0o777, dir_fd=directory.fd)
         if not fresh or not directory.owned or entry.uid or entry.gid:
             os.chown(name, entry.uid, entry.gid, dir_fd=directory.fd, follow_symlinks=False)
-        if not fresh or mode & (self._umask | 0o7000):
+        if not fresh or not directory.owned or mode & (self._umask | 0o7000):
             os.chmod(name, mode, dir_fd=directory.fd)
         if not fresh or entry.xattrs:
             self._directories.forget(path)

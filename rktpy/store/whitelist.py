@@ -49,22 +49,23 @@ class AciSelection:
         self._whitelists = whitelists
         self._instead: dict[bytes, bytes] = {}
         """Filtered files: the name of the first whitelisted hard link, which gets the bytes."""
+        self._final: dict[bytes, bytes] = {}
+        self._written: set[bytes] = set()
 
     def prepare(self, reader: TarReader) -> None:
         """Find the hard links whose target is filtered out. Raises :class:`ArchiveError`."""
-        targets: dict[bytes, bytes] = {}
+        targets = self._final
         while (entry := reader.next()) is not None:
             path = inside_rootfs(entry.name)
             if path is None or entry.type != "hardlink":
                 continue
             target = inside_rootfs(entry.link)
-            if target is None:
+            if not target:
                 raise ArchiveError(f"hard link {printable(entry.name)} leads out of the rootfs")
             target = targets.get(target, target)
             targets[path] = target
             if self._whitelists.allows(path, False) and not self._whitelists.allows(target, False):
                 self._instead.setdefault(target, path)
-        self._final = targets
 
     def __call__(self, entry: TarEntry) -> bytes | None:
         """The path of ``entry`` in the tree, None when it is left out. The target of a hard link is adjusted."""
@@ -73,18 +74,21 @@ class AciSelection:
             return None
         if entry.type != "hardlink":
             if self._whitelists and not self._whitelists.allows(path, entry.type == "dir"):
-                return self._instead.get(path)
+                instead = self._instead.get(path) if entry.type != "dir" else None
+                if instead is not None:
+                    self._written.add(instead)
+                return instead
             return path
         target = inside_rootfs(entry.link)
-        if target is None:
+        if not target:
             raise ArchiveError("a hard link that leads out of the rootfs")
         if self._whitelists:
             if not self._whitelists.allows(path, False):
                 return None
             target = self._final.get(target, target)
             target = self._instead.get(target, target)
-            if target == path:
-                return None  # written already, in place of the target
+            if target == path and path in self._written:
+                return None  # in place of the target
         entry.link = target
         return path
 
