@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rktpy.formats.pod import PodManifest
+    from rktpy.formats.stage1 import Enforcement
 
 EMBRYO = "embryo"
 PREPARING = "preparing"
@@ -353,6 +354,7 @@ class Pod:
     def manifest(self) -> PodManifest:
         """The pod manifest."""
         from rktpy.formats.pod import PodManifest
+    from rktpy.formats.stage1 import Enforcement
 
         return PodManifest.from_bytes(self.read("pod"))
 
@@ -454,6 +456,15 @@ class Pod:
             return os.readlink(f"{self.stage1_rootfs()}/rkt/supervisor-status", dir_fd=self._fd) == "ready"
         except OSError:
             return False
+
+    def report(self) -> tuple[Enforcement, ...]:
+        """What stage1 says became of the isolators and options; empty when it says nothing. Raises FormatError."""
+        data = self.read_optional("enforcement")
+        if not data:
+            return ()
+        from rktpy.formats.stage1 import read_report
+
+        return read_report(data)
 
     # -- waits ----------------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from rktpy.formats.stage1 import Enforcement
     from rktpy.stage0.pods import Pod
 
 #: The members of a network in net-info.json that are shown, in order.
@@ -54,7 +55,15 @@ def pod_document(pod: Pod) -> dict[str, Any]:
     for name, member in (("user_annotations", "userAnnotations"), ("user_labels", "userLabels")):
         if manifest.get(member):
             document[name] = manifest[member]
+    weak = _not_enforced(pod)
+    if weak:
+        # Not rkt's: what the pod asked for and did not get.
+        document["not_enforced"] = [entry.to_dict() for entry in weak]
     return document
+
+
+def _not_enforced(pod: Pod) -> list[Enforcement]:
+    return [entry for entry in pod.report() if entry.outcome != "enforced"]
 
 
 def _app_document(
@@ -124,6 +133,7 @@ def status_lines(pod: Pod, format_time: Any) -> list[str]:
     lines.append(f"exited={'true' if pod.state in (EXITED, EXITED_GARBAGE) else 'false'}")
     if pod.state != RUNNING and pod.has_manifest:
         lines.extend(f"app-{name}={status}" for name, status in pod.app_statuses().items())
+    lines.extend(f"not-enforced={entry}" for entry in _not_enforced(pod))
     return lines
 
 

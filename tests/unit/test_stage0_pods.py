@@ -299,6 +299,17 @@ def test_facts(tmp_path: Path) -> None:
     }
 
 
+def test_what_stage1_did_not_enforce_is_shown(tmp_path: Path) -> None:
+    path = make(tmp_path, "run", manifest=MANIFEST)
+    (path / "enforcement").write_text(
+        '{"isolators":[{"isolator":"os/linux/cpu-shares","app":"web","outcome":"enforced"},'
+        '{"isolator":"resource/memory","app":"web","outcome":"ignored","reason":"no memory controller"}]}'
+    )
+    with pods.open_pod(str(tmp_path), UUID) as pod:
+        assert [entry["isolator"] for entry in status.pod_document(pod)["not_enforced"]] == ["resource/memory"]
+        assert status.status_lines(pod, str)[-1] == "not-enforced=app web: resource/memory is not enforced: no memory controller"
+
+
 def test_statuses_of_a_foreign_stage1_are_in_its_upper_layer(tmp_path: Path) -> None:
     path = make(tmp_path, "run", manifest=MANIFEST)
     (path / "overlay-prepared").touch()
