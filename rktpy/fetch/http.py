@@ -166,7 +166,7 @@ class Client:
         context.verify_mode = ssl.CERT_NONE
         try:
             proxy = proxy_for(url, self._environ)
-            connect(url, proxy, context, self.options.connect_seconds, self.options.read_seconds).close()
+            connect(url, proxy, context, min(self.options.connect_seconds, limits.PROBE_SECONDS), 1.0).close()
         except (OSError, FetchError):
             return False
         return True

@@ -41,6 +41,8 @@ BACKOFF_MOST = 20.0
 RETRY_AFTER_MOST = 120.0
 #: To a TCP connection, and again to a TLS session.
 CONNECT_SECONDS = 20.0
+#: For a server to show that it speaks TLS, where plain http is allowed too.
+PROBE_SECONDS = 10.0
 #: Between two reads of one answer.
 READ_SECONDS = 60.0
 #: One credential helper.

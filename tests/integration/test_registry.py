@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import platform
 import random
 import threading
@@ -20,12 +18,12 @@ from rktpy.fetch.pulled import PulledImage
 from rktpy.fetch.reference import DockerReference, parse_reference
 from rktpy.fetch.registry import Registry
 from rktpy.fetch.registry_auth import Credential
-from rktpy.formats.oci.descriptor import Descriptor
 from rktpy.formats.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from rktpy.formats.oci.platform import Platform, platform_of_machine
 from tests.support.registry import Registry as Running
 from tests.support.registry import make_image
 from tests.support.sink import DirectorySink
+from tests.support.watching import Watching
 
 HERE = platform_of_machine(platform.machine())
 _RANDOM = random.Random(1)
@@ -76,44 +74,6 @@ def registry_for(
 def pull(text: str, sink: DirectorySink, **options: object) -> PulledImage:
     with registry_for(text, **options) as registry:  # type: ignore[arg-type]
         return registry.pull(sink, HERE)
-
-
-class Watching:
-    """Remembers what it was told, and reads the bytes of a layer as they become available."""
-
-    def __init__(self) -> None:
-        self.diff_ids: tuple[str, ...] = ()
-        self.events: dict[str, list[str]] = {}
-        self.hashes: dict[str, str] = {}
-        self._files: dict[str, int] = {}
-        self._read: dict[str, bytearray] = {}
-
-    def layers_known(self, diff_ids: tuple[str, ...], layers: tuple[Descriptor, ...]) -> None:
-        self.diff_ids = diff_ids
-        assert len(layers) == len(diff_ids)
-
-    def layer_started(self, digest: str, path: str) -> None:
-        self.events.setdefault(digest, []).append("started")
-        self._files[digest] = os.open(path, os.O_RDONLY)
-        self._read[digest] = bytearray()
-
-    def layer_progress(self, digest: str, available: int) -> None:
-        self.events[digest].append("progress")
-        have = len(self._read[digest])
-        data = os.pread(self._files[digest], available - have, have)
-        assert len(data) == available - have
-        self._read[digest] += data
-
-    def layer_done(self, digest: str) -> None:
-        self.events[digest].append("done")
-        data = self._read[digest]
-        while more := os.pread(self._files[digest], 1 << 20, len(data)):
-            data += more
-        os.close(self._files[digest])
-        self.hashes[digest] = "sha256:" + hashlib.sha256(data).hexdigest()
-
-    def layer_failed(self, digest: str, error: BaseException) -> None:
-        self.events.setdefault(digest, []).append("failed")
 
 
 def test_an_image_of_umoci_and_skopeo_is_pulled(running: Running, sink: DirectorySink) -> None:

@@ -150,6 +150,8 @@ class Server:
     def _talk(self, connection: socket.socket, number: int) -> None:
         try:
             connection.settimeout(30)
+            if self._tls is None and connection.recv(1, socket.MSG_PEEK) == b"\x16":
+                return  # a TLS handshake, which a plain server would not wait to understand
             if self._tls is not None:
                 connection = self._tls.wrap_socket(connection, server_side=True)
             with connection, connection.makefile("rb") as reader:
@@ -161,6 +163,8 @@ class Server:
                         return
         except (OSError, ValueError):
             return
+        finally:
+            connection.close()
 
 
 def ranged(request: Request, data: bytes, headers: dict[str, str], *, cut: int | None = None) -> Answer:
