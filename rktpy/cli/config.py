@@ -18,8 +18,10 @@ def run(arguments: Arguments) -> int:
     from rktpy.config import load_config
 
     try:
+        # Each part is read when it is asked for.
         config = load_config(arguments.text("system-config"), arguments.text("local-config"), arguments.text("user-config"))
+        document = config.to_dict()
     except (ConfigError, FormatError, OSError) as error:
         raise ConfigError("cannot get configuration") from error
-    out_json(config.to_dict(), pretty=arguments.switch("pretty-print"))
+    out_json(document, pretty=arguments.switch("pretty-print"))
     return 0
