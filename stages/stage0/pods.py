@@ -354,7 +354,6 @@ class Pod:
     def manifest(self) -> PodManifest:
         """The pod manifest."""
         from rktpy.formats.pod import PodManifest
-    from rktpy.formats.stage1 import Enforcement
 
         return PodManifest.from_bytes(self.read("pod"))
 
