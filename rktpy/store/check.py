@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from rktpy.errors import DigestMismatch, NotFoundError, RktpyError, StoreError
 from rktpy.record import Record
 from rktpy.store import blobs, images, locks, lookup, temporary, trees
-from rktpy.store.paths import RECORD_MODE, is_image_id, is_tree_id
+from rktpy.store.paths import RECORD_MODE, create_directories, is_image_id, is_tree_id
 from rktpy.store.tree_ready import marker, tree_ready
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def check(layout: Layout, *, repair: bool, deep: bool, trees_in_use: Collection[
     examined.
     """
     problems: list[Problem] = []
-    for part in (_index, _records, _manifests, _blobs, _trees, _dependencies, _temporary):
+    for part in (_directories, _index, _records, _manifests, _blobs, _trees, _dependencies, _temporary):
         for finding in part(layout, deep, trees_in_use):
             repaired = False
             detail = finding.detail
@@ -78,6 +78,15 @@ def _listed(path: str) -> list[str]:
         return []
     except OSError as error:
         raise StoreError("cannot open store") from error
+
+
+def _directories(layout: Layout, _deep: bool, _in_use: Collection[str]) -> Iterator[_Finding]:
+    if os.path.exists(layout.cas):
+        # The last one is missing when their maker was killed; the next one goes on.
+        severity = "broken" if os.path.exists(layout.tree_locks) else "leftover"
+        for path, _mode in layout.directories():
+            if not os.path.isdir(path):
+                yield _Finding(severity, path, "directory is missing", partial(create_directories, layout, anew=True))
 
 
 def _index(layout: Layout, _deep: bool, _in_use: Collection[str]) -> Iterator[_Finding]:
@@ -235,13 +244,9 @@ def _dependencies(layout: Layout, _deep: bool, _in_use: Collection[str]) -> Iter
 
     Neither can be repaired here: one has to be fetched, the other never works.
     """
-    from importlib import import_module
-
     from rktpy.store import dependencies
 
-    # It carries no types.
-    networkx: Any = import_module("networkx")
-    graph = networkx.DiGraph()
+    edges: list[tuple[str, str]] = []
     for record in lookup.sound_records(layout, lookup.image_ids(layout)):
         if record.format != "aci":
             continue
@@ -251,13 +256,24 @@ def _dependencies(layout: Layout, _deep: bool, _in_use: Collection[str]) -> Iter
             continue
         for dependency in wanted:
             try:
-                graph.add_edge(record.id, dependencies.find(layout, dependency, record.id))
+                edges.append((record.id, dependencies.find(layout, dependency, record.id)))
             except RktpyError as error:
                 yield _Finding("note", record.id, str(error))
-    for circle in networkx.strongly_connected_components(graph):
-        first = min(circle)
-        if len(circle) > 1 or graph.has_edge(first, first):
-            yield _Finding("note", first, f"image dependencies form a cycle: {', '.join(sorted(circle))}")
+    for circle in _circles(edges):
+        yield _Finding("note", circle[0], f"image dependencies form a cycle: {', '.join(circle)}")
+
+
+def _circles(edges: list[tuple[str, str]]) -> list[list[str]]:
+    """The images that depend on each other in a circle, circle by circle."""
+    if not edges:
+        return []
+    from importlib import import_module
+
+    # It carries no types, and takes long to import.
+    networkx: Any = import_module("networkx")
+    graph = networkx.DiGraph(edges)
+    parts: list[list[str]] = [sorted(part) for part in networkx.strongly_connected_components(graph)]
+    return sorted([part for part in parts if len(part) > 1 or (part[0], part[0]) in edges])
 
 
 def _temporary(layout: Layout, _deep: bool, _in_use: Collection[str]) -> Iterator[_Finding]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rktpy.errors import NotFoundError, RktpyError, StateError, StoreError
 from rktpy.record import Record
-from rktpy.store import images, listing, locks, lookup, trees
+from rktpy.store import images, listing, locks, lookup, remotes, trees
 from rktpy.store.temporary import sweep
 
 if TYPE_CHECKING:
@@ -54,13 +54,10 @@ def collect(layout: Layout, grace_ns: int, in_use: Callable[[], tuple[Collection
                     removed_trees.append(tree_id)
                 except RktpyError as error:
                     failures.append((tree_id, error))
-        # An image that a remaining tree was rendered for stays: the tree may have to be rendered again.
         before = time.time_ns() - grace_ns
         removed_images: list[str] = []
-        for image_id in lookup.image_ids(layout):
+        for image_id in _unneeded(layout, before, used_trees, used_images):
             try:
-                if image_id in used_images or listing.last_used(layout, image_id) >= before:
-                    continue
                 images.remove(layout, image_id, used_trees)
                 removed_images.append(image_id)
             except (NotFoundError, StateError):
@@ -69,6 +66,7 @@ def collect(layout: Layout, grace_ns: int, in_use: Callable[[], tuple[Collection
                 failures.append((image_id, error))
     try:
         images.remove_stray_manifests(layout)
+        remotes.forget_missing(layout, set(lookup.image_ids(layout)))
         blobs = images.remove_unreferenced(layout, images.stored_blobs(layout), before)
         swept = sweep(layout, before)
         _sweep_locks(layout)
@@ -76,6 +74,24 @@ def collect(layout: Layout, grace_ns: int, in_use: Callable[[], tuple[Collection
         raise StoreError("cannot collect garbage") from error
     settled = trees.settle(layout)
     return Collected(tuple(removed_trees), tuple(removed_images), tuple(blobs), tuple(swept), tuple(settled), tuple(failures))
+
+
+def _unneeded(layout: Layout, before_ns: int, used_trees: Collection[str], used_images: Collection[str]) -> list[str]:
+    """The images that may go: not used since ``before_ns``, and none that is needed by one that stays.
+
+    The image of a used tree stays, since the tree may have to be rendered again; and so do the dependencies of what stays, which
+    nobody uses by themselves.
+    """
+    ids = lookup.image_ids(layout)
+    needed = {*used_images, *[trees.image_of(layout, tree_id) for tree_id in used_trees]}
+    for image_id in ids:
+        try:
+            if image_id in needed or listing.last_used(layout, image_id) >= before_ns:
+                needed.update([step.image_id for step in trees.steps_of(layout, image_id)])
+        except RktpyError:
+            # What is damaged or lacks a dependency needs nothing that could be told.
+            needed.add(image_id)
+    return [image_id for image_id in ids if image_id not in needed]
 
 
 def _sweep_locks(layout: Layout) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from errno import EACCES, EAGAIN, EROFS
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
-from posix import O_CLOEXEC, O_CREAT, O_NOFOLLOW, O_RDONLY, O_RDWR, close, fstat, stat, unlink
+from posix import O_CLOEXEC, O_CREAT, O_NOFOLLOW, O_RDONLY, O_RDWR, close, fchmod, fstat, stat, unlink
 from posix import open as open_fd
 
 from rktpy.errors import StoreError
@@ -88,7 +88,17 @@ def _acquire(path: str, exclusive: bool, wait: int) -> Lock | None:
 
 def _open(path: str, exclusive: bool) -> int:
     try:
-        return open_fd(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o660)
+        try:
+            return open_fd(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
+        except FileNotFoundError:
+            fd = open_fd(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o660)
+            try:
+                # The umask would keep the group out.
+                fchmod(fd, 0o660)
+            except PermissionError:
+                # Somebody else was faster, and it is his.
+                pass
+            return fd
     except OSError as error:
         if exclusive or error.errno not in (EROFS, EACCES):
             raise

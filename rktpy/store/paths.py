@@ -152,17 +152,18 @@ def _checked_tree(tree_id: str) -> str:
     return tree_id
 
 
-def create_directories(layout: Layout) -> None:
+def create_directories(layout: Layout, *, anew: bool = False) -> None:
     """Make the store's directories where they are missing. Several processes may do so at once.
 
-    Raises :class:`StoreError` when that cannot be done.
+    Unless ``anew``, the last one's being there is taken to mean that all are. Raises :class:`StoreError`.
     """
     from os import makedirs
     from posix import chmod, chown, mkdir, stat
 
     try:
         stat(layout.tree_locks)
-        return
+        if not anew:
+            return
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -180,9 +181,11 @@ def create_directories(layout: Layout) -> None:
             makedirs(parent, exist_ok=True)
         for path, mode in layout.directories():
             try:
-                mkdir(path, 0o700)
+                mkdir(path, mode & 0o770)
             except FileExistsError:
-                continue
+                if path == layout.data_dir:
+                    # Its owner may have made it, with a mode of his own.
+                    continue
             if group != -1 and mode != TREE_MODE:
                 try:
                     chown(path, -1, group)

@@ -18,6 +18,8 @@ from rktpy.store.paths import RECORD_MODE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from rktpy.store.paths import Layout
 
 
@@ -87,6 +89,15 @@ def write_remote(layout: Layout, remote: Remote) -> None:
 
 def forget_image(layout: Layout, image_id: str) -> None:
     """Drop every URL that led to an image that is gone."""
+    _forget(layout, lambda remote: remote.image_id == image_id)
+
+
+def forget_missing(layout: Layout, image_ids: Collection[str]) -> None:
+    """Drop every URL that leads to none of ``image_ids``, which are all that there are."""
+    _forget(layout, lambda remote: remote.image_id not in image_ids)
+
+
+def _forget(layout: Layout, unwanted: Callable[[Remote], bool]) -> None:
     try:
         names = listdir(layout.remotes)
     except FileNotFoundError:
@@ -94,7 +105,7 @@ def forget_image(layout: Layout, image_id: str) -> None:
     for name in names:
         path = f"{layout.remotes}/{name}"
         remote = _read(path)
-        if remote is None or remote.image_id == image_id:
+        if remote is None or unwanted(remote):
             try:
                 unlink(path)
             except FileNotFoundError:

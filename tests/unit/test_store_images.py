@@ -20,6 +20,7 @@ from rktpy.store.check import Problem
 from rktpy.store.dependencies import MissingDependency
 from rktpy.store.image_record import ImageRecord, Layer
 from rktpy.store.limits import Limits
+from rktpy.store.remotes import Remote
 from rktpy.store.store import Store
 from rktpy.store.tree_ready import SYNCED, boot_id
 from tests.support import archives
@@ -337,6 +338,25 @@ class TestRemoving:
         assert temporaries(store) == []
         assert store.check() == []
 
+    def test_gc_keeps_what_a_kept_image_depends_on(self, store: Store, tmp_path: Path) -> None:
+        base = add_named(store, tmp_path, "example.com/base")
+        middle = add_named(store, tmp_path, "example.com/middle", dependencies=[{"imageName": "example.com/base"}])
+        top = add_named(store, tmp_path, "example.com/top", dependencies=[{"imageName": "example.com/middle"}])
+        long_ago = time.time_ns() - 2 * HOUR
+        for image in (base, middle):
+            os.utime(store.layout.image(image.id), ns=(long_ago, long_ago))
+        assert store.gc(HOUR, lambda: NONE_IN_USE).images == ()
+        os.utime(store.layout.image(top.id), ns=(long_ago, long_ago))
+        assert store.gc(HOUR, lambda: ((), {top.id})).images == ()
+        assert len(store.gc(HOUR, lambda: NONE_IN_USE).images) == 3
+
+    def test_gc_forgets_urls_of_images_that_are_gone(self, store: Store, tmp_path: Path) -> None:
+        image = add_aci(store, archives.aci([]), tmp_path)
+        for url, image_id in (("https://x/kept", image.id), ("https://x/gone", "sha256-" + "a" * 64)):
+            store.set_remote(Remote(url, "", "", image_id, 0, 0))
+        store.gc(HOUR, lambda: NONE_IN_USE)
+        assert store.remote("https://x/kept") and store.remote("https://x/gone") is None
+
     def test_gc_asks_what_is_in_use_under_the_lock(self, store: Store) -> None:
         def in_use() -> tuple[tuple[str, ...], tuple[str, ...]]:
             assert locks.try_acquire(store.layout.prepare_lock, exclusive=False) is None
@@ -406,6 +426,14 @@ class TestCheck:
         assert sorted(subject for subject, _ in severe(store.check())) == ["blobs/sha256/stranger", "images/stranger"]
         store.check(repair=True)
         assert store.check() == []
+
+    def test_missing_directory(self, store: Store, tmp_path: Path) -> None:
+        image = add_aci(store, archives.aci([]), tmp_path)
+        os.rmdir(store.layout.temporary)
+        assert severe(store.check()) == [(store.layout.temporary, "directory is missing")]
+        Store(store.data_dir, create=False).check(repair=True)
+        assert store.check() == [] and store.image_ids() == [image.id]
+        assert os.stat(store.layout.temporary).st_mode & 0o7777 == 0o2770
 
     def test_damaged_index(self, store: Store, tmp_path: Path) -> None:
         from rktpy.store import index
