@@ -1,6 +1,6 @@
 """Images on the command line, each with flags and program arguments of its own (RKT.md 1.1).
 
-Loaded only by commands that take images.
+Hot-path module, loaded only by commands that take images.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Numbers of the kernel's interface, under the kernel's names (``include/uapi/linux``). The same on all our architectures."""
+"""Numbers of the kernel's interface, under the kernel's names (``include/uapi/linux``). The same on all our architectures.
+
+Hot-path module.
+"""
 
 # mount(2)
 MS_RDONLY = 0x1
