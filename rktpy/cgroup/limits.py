@@ -12,7 +12,7 @@ from errno import EBUSY
 
 from rktpy.cgroup.delegation import refusal, systemd_runs
 from rktpy.cgroup.hierarchy import Hierarchy, discover, find
-from rktpy.cgroup.subtree import Subtree, write
+from rktpy.cgroup.subtree import Group, Subtree, write
 from rktpy.errors import describe
 from rktpy.record import Record
 
@@ -113,7 +113,7 @@ def apply_limits(
             continue
         used[limit] = hierarchy
     chosen = tuple({hierarchy.mount: hierarchy for hierarchy in used.values()}.values())
-    subtree = Subtree(tuple([(one.version, f"{one.directory(one.own)}/{name}", one.controllers) for one in chosen]))
+    subtree = Subtree(tuple([_group(one, name) for one in chosen]))
     if chosen:
         before(subtree)
     made, problems = _make(chosen, subtree, [_CONTROLLERS[limit] for limit in used])
@@ -125,27 +125,32 @@ def apply_limits(
     return made, tuple([outcomes[limit] for limit in limits.wanted()])
 
 
+def _group(hierarchy: Hierarchy, name: str) -> Group:
+    directory = hierarchy.directory(hierarchy.own)
+    return Group(hierarchy.version, f"{directory}/{name}", f"{hierarchy.own.rstrip('/')}/{name}", hierarchy.controllers)
+
+
 def _make(chosen: tuple[Hierarchy, ...], subtree: Subtree, controllers: list[str]) -> tuple[Subtree, dict[str, str]]:
     """Make the groups; the problems are by mount."""
     problems: dict[str, str] = {}
-    good: list[tuple[int, str, tuple[str, ...]]] = []
-    for hierarchy, (version, directory, available) in zip(chosen, subtree.directories, strict=True):
+    good: list[Group] = []
+    for hierarchy, group in zip(chosen, subtree.groups, strict=True):
         try:
             try:
-                os.mkdir(directory)
+                os.mkdir(group.directory)
             except FileExistsError:
                 pass
-            if version == 2:
-                write(f"{directory}/cgroup.procs", "0")
-                wanted = " ".join([f"+{name}" for name in dict.fromkeys(controllers) if name in available])
-                write(f"{os.path.dirname(directory)}/cgroup.subtree_control", wanted)
+            if group.version == 2:
+                write(f"{group.directory}/cgroup.procs", "0")
+                wanted = " ".join([f"+{name}" for name in dict.fromkeys(controllers) if name in group.controllers])
+                write(f"{os.path.dirname(group.directory)}/cgroup.subtree_control", wanted)
         except OSError as error:
             if error.errno == EBUSY:
                 problems[hierarchy.mount] = f"control group {hierarchy.own} has other processes in it"
             else:
                 problems[hierarchy.mount] = describe(error)
             continue
-        good.append((version, directory, available))
+        good.append(group)
     return Subtree(tuple(good)), problems
 
 

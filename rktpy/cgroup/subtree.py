@@ -16,28 +16,37 @@ from rktpy.record import Record
 _PATIENCE = 5.0
 
 
-class Subtree(Record):
-    """Directories of the pod's groups, each with the version of its hierarchy and its controllers."""
+class Group(Record):
+    """One group: its directory, its ``path`` in the hierarchy, and that hierarchy's version and controllers."""
 
-    directories: tuple[tuple[int, str, tuple[str, ...]], ...] = ()
+    version: int
+    directory: str
+    path: str
+    controllers: tuple[str, ...] = ()
+
+
+class Subtree(Record):
+    """The groups of one pod."""
+
+    groups: tuple[Group, ...] = ()
 
     def directory(self, controller: str) -> str | None:
         """The directory of the group that ``controller`` acts on."""
-        for _version, directory, controllers in self.directories:
-            if controller in controllers:
-                return directory
+        for group in self.groups:
+            if controller in group.controllers:
+                return group.directory
         return None
 
     def enter(self, pid: int = 0) -> None:
         """Move a process (0: the calling one) into all the groups. Raises OSError."""
-        for _version, directory, _controllers in self.directories:
-            write(f"{directory}/cgroup.procs", str(pid))
+        for group in self.groups:
+            write(f"{group.directory}/cgroup.procs", str(pid))
 
     def processes(self) -> set[int]:
         """The processes in the groups and below."""
         found: set[int] = set()
-        for _version, top, _controllers in self.directories:
-            for directory in _below(top):
+        for group in self.groups:
+            for directory in _below(group.directory):
                 try:
                     found.update(map(int, read(f"{directory}/cgroup.procs").split()))
                 except OSError:
@@ -47,10 +56,10 @@ class Subtree(Record):
     def kill(self) -> None:
         """SIGKILL everything in the groups until nothing is left. Raises TimeoutError when that takes too long."""
         deadline = time.monotonic() + _PATIENCE
-        for version, directory, _controllers in self.directories:
-            if version == 2:
+        for group in self.groups:
+            if group.version == 2:
                 try:
-                    write(f"{directory}/cgroup.kill", "1")
+                    write(f"{group.directory}/cgroup.kill", "1")
                 except OSError:
                     pass  # before Linux 5.14 there is no such file: one by one then
         while True:
@@ -69,8 +78,8 @@ class Subtree(Record):
     def remove(self) -> None:
         """Remove the groups with all below them; missing ones are fine. Raises OSError when a process stays in one."""
         deadline = time.monotonic() + _PATIENCE
-        for _version, top, _controllers in self.directories:
-            for directory in reversed(_below(top)):
+        for group in self.groups:
+            for directory in reversed(_below(group.directory)):
                 while True:
                     try:
                         os.rmdir(directory)
@@ -83,21 +92,20 @@ class Subtree(Record):
                         time.sleep(0.005)  # a dying process leaves its group a moment after it is gone from the lists
 
     def to_text(self) -> str:
-        """One line per group, for the pod's directory: version, controllers, directory."""
-        return "".join(
-            [f"{version} {','.join(controllers) or '-'} {directory}\n" for version, directory, controllers in self.directories]
-        )
+        """One line per group, for the pod's directory: version, controllers, path, directory, separated by tabs."""
+        return "".join([f"{one.version}\t{','.join(one.controllers)}\t{one.path}\t{one.directory}\n" for one in self.groups])
 
     @classmethod
     def from_text(cls, text: str) -> Subtree:
         """Read what :meth:`to_text` wrote. Raises ValueError."""
-        directories: list[tuple[int, str, tuple[str, ...]]] = []
+        groups: list[Group] = []
         for line in text.splitlines():
-            version, controllers, directory = line.split(" ", 2)
-            if not directory.startswith("/") or version not in ("1", "2"):
+            fields = line.split("\t")
+            if len(fields) != 4 or fields[0] not in ("1", "2") or not fields[3].startswith("/"):
                 raise ValueError(f"{line!r} is not a control group")
-            directories.append((int(version), directory, tuple(controllers.split(",")) if controllers != "-" else ()))
-        return cls(tuple(directories))
+            controllers = tuple(fields[1].split(",")) if fields[1] else ()
+            groups.append(Group(int(fields[0]), fields[3], fields[2], controllers))
+        return cls(tuple(groups))
 
 
 def statistics(subtree: Subtree) -> dict[str, int]:
@@ -116,10 +124,10 @@ def statistics(subtree: Subtree) -> dict[str, int]:
                 found[name] = int(read(f"{directory}/{file}"))
             except (OSError, ValueError):
                 pass
-    for version, directory, _controllers in subtree.directories:
-        if version == 2 and "cpu_ns" not in found:
+    for group in subtree.groups:
+        if group.version == 2 and "cpu_ns" not in found:
             try:
-                usage = dict(line.split(" ", 1) for line in read(f"{directory}/cpu.stat").splitlines())
+                usage = dict(line.split(" ", 1) for line in read(f"{group.directory}/cpu.stat").splitlines())
                 found["cpu_ns"] = int(usage["usage_usec"]) * 1000
             except (OSError, ValueError, KeyError):
                 pass

@@ -13,7 +13,7 @@ from rktpy.formats.aci import isolators as iso
 from rktpy.formats.aci.isolators import CPU, AppArmorProfile, CPUShares, Memory, OOMScoreAdj
 from rktpy.formats.stage1 import Enforcement
 from rktpy.record import Record
-from rktpy.stage1.fly.pod import read_file, write_file
+from rktpy.stage1.fly.pod import write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,29 +139,18 @@ def report_options(arguments: Arguments, pod: FlyPod) -> list[Enforcement]:
 
 
 def apply_cgroup(wanted: Wanted, pod: FlyPod) -> tuple[Subtree, list[Enforcement]]:
-    """Make the pod's control groups and set the limits. What was made is noted in the pod directory before it is made."""
+    """Make the pod's control groups and set the limits. They are written down in the pod directory before they are made."""
     from rktpy.cgroup.limits import Limits, apply_limits
 
     def before(subtree: Subtree) -> None:
-        write_file(CGROUPS_FILE, subtree.to_text().encode())
+        write_file(CGROUPS_FILE, os.fsencode(subtree.to_text()))
+        write_file(names.SUBCGROUP_FILE, os.fsencode(subtree.groups[0].path))
 
     limits = Limits(wanted.memory, wanted.cpu, wanted.cpu_shares)
     subtree, outcomes = apply_limits(f"rktpy-{pod.uuid}", limits, before=before)
     isolator = {"memory": iso.MEMORY_NAME, "cpu": iso.CPU_NAME, "cpu_shares": iso.CPU_SHARES_NAME}
     report = [Enforcement(isolator[one.limit], pod.name, one.outcome, one.reason) for one in outcomes]
     return subtree, report
-
-
-def enter_cgroup(subtree: Subtree) -> None:
-    """Move this process into the pod's groups and tell which one it is in (``subcgroup``). Raises OSError."""
-    subtree.enter()
-    if not subtree.directories:
-        return
-    controllers = subtree.directories[0][2] if subtree.directories[0][0] == 1 else ()
-    for line in read_file("/proc/self/cgroup").decode("utf-8", "surrogateescape").splitlines():
-        _number, listed, group = line.split(":", 2)
-        if listed == ",".join(controllers):
-            write_file(names.SUBCGROUP_FILE, os.fsencode(group))
 
 
 def apply_oom_score(value: int, app: str) -> Enforcement:

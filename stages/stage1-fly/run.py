@@ -50,7 +50,6 @@ from rktpy.stage1.fly.limits import (
     apparmor_loaded,
     apply_cgroup,
     apply_oom_score,
-    enter_cgroup,
     read_isolators,
     report_options,
     set_apparmor,
@@ -129,7 +128,7 @@ def main(argv: list[str]) -> int:
     report += privileges.report
     _report(report, arguments.is_set("strict"))
     if subtree is not None:
-        enter_cgroup(subtree)
+        subtree.enter()
 
     environment = app_environment(pod.name, pod.app, user)
     search = next((variable.value for variable in pod.app.environment if variable.name == "PATH"), None)
@@ -147,7 +146,7 @@ def main(argv: list[str]) -> int:
     execute_plan((PivotRoot(), WorkingDirectory(directory)), root)
     for handler, handler_argv in handlers:
         _run_handler(handler, handler_argv, environment)
-    _execute(program, pod.app.exec, environment, privileges, root, lock_fd)
+    become(program, pod.app.exec, environment, privileges, root, lock_fd)
 
 
 def _dry_run(pod: FlyPod, root: Root, arguments: Arguments, mounts: tuple[Operation, ...]) -> None:
@@ -283,15 +282,14 @@ def _default_signals() -> None:
     signal(SIGXFSZ, SIG_DFL)
 
 
-def _execute(
-    program: str, argv: tuple[str, ...], environment: dict[str, str], privileges: Privileges, root: Root, lock_fd: int
+def become(
+    program: str, argv: tuple[str, ...], environment: dict[str, str], privileges: Privileges, root: Root, lock_fd: int = -1
 ) -> NoReturn:
-    """Become the app."""
+    """Drop privileges and execute ``program``. Of the open files it gets 0, 1, 2 and ``lock_fd``, if there is one."""
     debug("stage1", f"execing {shown(program)}")
-    if lock_fd > 3:
-        syscalls.close_range(3, lock_fd - 1, c.CLOSE_RANGE_CLOEXEC)
-    syscalls.close_range(lock_fd + 1, _LARGEST_FD, c.CLOSE_RANGE_CLOEXEC)
-    os.set_inheritable(lock_fd, True)
+    syscalls.close_range(3, _LARGEST_FD, c.CLOSE_RANGE_CLOEXEC)
+    if lock_fd >= 0:
+        os.set_inheritable(lock_fd, True)
     _default_signals()
     arguments = [program, *argv[1:]]
     execute_plan(privileges.operations, root)

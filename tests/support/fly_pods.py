@@ -1,4 +1,4 @@
-"""Pod directories made by hand for stage1-fly, with a busybox root, and its entry points run on them as a foreign stage0 would."""
+"""Pod directories made by hand for stage1-fly, with a busybox root; its entry points are run as a foreign stage0 runs them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,23 @@ from typing import Any
 ENTRY_POINTS = Path(__file__).resolve().parent.parent.parent / "stages/stage1-fly"
 UUID = "6f6a2bd6-31f4-4ad0-b9ab-6a2a4c1b8f13"
 IMAGE_ID = "sha512-" + "0" * 128
-APPLETS = ("sh", "cat", "ls", "sleep", "id", "env", "touch", "true", "false", "mkdir", "mount", "stat", "readlink", "nice", "ulimit")
+APPLETS = (
+    "sh",
+    "cat",
+    "ls",
+    "sleep",
+    "id",
+    "env",
+    "touch",
+    "true",
+    "false",
+    "mkdir",
+    "mount",
+    "stat",
+    "readlink",
+    "nice",
+    "ulimit",
+)
 
 
 def make_rootfs(rootfs: Path) -> None:
@@ -23,8 +39,8 @@ def make_rootfs(rootfs: Path) -> None:
     shutil.copy2(shutil.which("busybox") or "/bin/busybox", rootfs / "bin/busybox")
     for applet in APPLETS:
         (rootfs / "bin" / applet).symlink_to("busybox")
-    (rootfs / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nweb:x:1000:1001::/srv/web:/bin/ash\nbroken\n")
-    (rootfs / "etc/group").write_text("root:x:0:\nwww:x:1001:\nlogs:x:2002:web,other\nbroken\n")
+    (rootfs / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nweb:x:1000:1001::/srv/web:/bin/ash\n")
+    (rootfs / "etc/group").write_text("root:x:0:\nwww:x:1001:\nlogs:x:2002:web,other\n")
     (rootfs / "out").symlink_to("../../../../../../../../..")
     (rootfs / "etc/resolv.conf").symlink_to("/run/resolv/stub.conf")
 
@@ -47,7 +63,13 @@ def make_pod(
     info = directory / "appsinfo/app"
     info.mkdir(parents=True)
     annotations = [{"name": name, "value": value} for name, value in (image_annotations or {}).items()]
-    image = {"acKind": "ImageManifest", "acVersion": "0.8.11", "name": "example.test/app", "annotations": annotations, "app": section}
+    image = {
+        "acKind": "ImageManifest",
+        "acVersion": "0.8.11",
+        "name": "example.test/app",
+        "annotations": annotations,
+        "app": section,
+    }
     (info / "manifest").write_text(json.dumps(image))
     return directory
 
@@ -84,6 +106,12 @@ def run(pod: Path, *args: str, timeout: float = 20) -> tuple[int, str, str]:
 def entry_point(pod: Path, name: str, *args: str, timeout: float = 20) -> tuple[int, str, str]:
     """Execute another entry point in the pod directory: exit status, stdout, stderr."""
     done = subprocess.run(
-        [str(ENTRY_POINTS / name), *args], cwd=pod, env={}, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
+        [str(ENTRY_POINTS / name), *args],
+        cwd=pod,
+        env={},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        stdin=subprocess.DEVNULL,
     )
     return done.returncode, done.stdout, done.stderr

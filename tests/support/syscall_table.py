@@ -1,4 +1,7 @@
-"""Make rktpy/isolate/syscall_table.py from the kernel's headers (linux-libc-dev): ``python -m tests.support.syscall_table > FILE``."""
+"""Make rktpy/isolate/syscall_table.py from the kernel's headers (linux-libc-dev).
+
+``python -m tests.support.syscall_table > rktpy/isolate/syscall_table.py``
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,116 @@
+"""Entry point ``enter`` of stage1-fly: one more process in a running pod, with what the app has and not more.
+
+The process gets the app's mount namespace and root, control groups, user and groups, capabilities, system call filter,
+no-new-privileges, AppArmor profile and environment. Nothing of ours stays open in it: every descriptor above 2 is closed at
+execve(2), and from the moment it is inside, the process cannot be traced by processes of the app's user. Hot-path module.
+"""
+
+from __future__ import annotations
+
+import os
+
+from rktpy.cgroup.hierarchy import discover
+from rktpy.cgroup.subtree import write
+from rktpy.errors import StateError, UsageError
+from rktpy.formats import stage1 as names
+from rktpy.formats.aci import isolators as iso
+from rktpy.isolate.executable import find_executable
+from rktpy.isolate.plan import shown
+from rktpy.isolate.privileges import Restrictions, app_privileges
+from rktpy.isolate.root import Root
+from rktpy.linux import constants as c
+from rktpy.linux import syscalls
+from rktpy.log import note, set_debug
+from rktpy.stage1.fly.arguments import parse_arguments
+from rktpy.stage1.fly.environment import app_environment
+from rktpy.stage1.fly.holder import Holder, open_holder
+from rktpy.stage1.fly.limits import read_isolators, set_apparmor
+from rktpy.stage1.fly.pod import FlyPod, load_pod, read_file
+from rktpy.stage1.fly.run import app_user, become
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from rktpy.cgroup.hierarchy import Hierarchy
+
+
+def main(argv: list[str]) -> int:
+    """Enter the pod in the working directory; on success does not return.
+
+    ``argv`` is ``--pid=N --appname=A -- COMMAND ARGS``. Raises RktpyError or OSError.
+    """
+    arguments = parse_arguments(argv, ("debug",), ("pid", "appname"))
+    if arguments.is_set("debug"):
+        set_debug(True)
+    pid = arguments.text("pid")
+    if not pid.isascii() or not pid.isdigit() or len(pid) > 10:
+        raise UsageError(f"--pid {shown(pid)} is not a process ID")
+    if not arguments.rest:
+        raise UsageError("no command given")
+    pod = load_pod("")
+    name = arguments.text("appname")
+    if name and name != pod.name:
+        raise UsageError(f"app {shown(name)} is not in the pod")
+    holder = open_holder(int(pid))
+    if holder is None:
+        raise StateError(f"process {pid} is not the pod's")
+    with holder:
+        _enter(holder, pod, arguments.rest)
+
+
+def _enter(holder: Holder, pod: FlyPod, command: list[str]) -> NoReturn:
+    namespace = os.open(f"/proc/{holder.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    root = Root(f"/proc/{holder.pid}/root")
+    groups = discover(holder.pid)
+    with open(f"/proc/{holder.pid}/oom_score_adj", "rb", buffering=0) as file:
+        score = file.read(16)
+    if not holder.alive():  # then all that was read may be another process's
+        raise StateError(f"process {holder.pid} is not the pod's")
+    user = app_user(pod, root)
+    environment = app_environment(pod.name, pod.app, user)
+    program = find_executable(root, command[0], environment["PATH"], "/")
+    privileges = app_privileges(pod.name, pod.app.isolators, user, _restrictions())
+    _join(groups)
+    _oom_score(score)
+    profile = read_isolators(pod)[0].apparmor
+    if profile:
+        set_apparmor(profile)
+    syscalls.prctl(c.PR_SET_DUMPABLE, 0, 0, 0, 0)
+    syscalls.setns(namespace, c.CLONE_NEWNS)
+    os.fchdir(root.fd)
+    os.chroot(".")
+    become(program, tuple(command), environment, privileges, root)
+
+
+def _restrictions() -> Restrictions:
+    """What ``run`` left out because it could not or was told not to, from its report."""
+    try:
+        report = names.read_report(read_file(names.REPORT_FILE))
+    except FileNotFoundError:
+        report = ()
+    ignored = frozenset([entry.isolator for entry in report if entry.outcome == "ignored"])
+    return Restrictions(
+        default_capabilities=False,
+        default_seccomp=False,
+        no_capabilities=not ignored.isdisjoint((iso.CAPS_RETAIN_NAME, iso.CAPS_REMOVE_NAME)),
+        no_seccomp=not ignored.isdisjoint((iso.SECCOMP_RETAIN_NAME, iso.SECCOMP_REMOVE_NAME)),
+    )
+
+
+def _join(groups: tuple[Hierarchy, ...]) -> None:
+    """Move this process into the control groups of the app where it is not in them already. Raises OSError."""
+    mine = {hierarchy.mount: hierarchy.own for hierarchy in discover()}
+    for hierarchy in groups:
+        if mine.get(hierarchy.mount) != hierarchy.own:
+            write(f"{hierarchy.directory(hierarchy.own)}/cgroup.procs", "0")
+
+
+def _oom_score(score: bytes) -> None:
+    """Take over the app's oom_score_adj; a lower one than ours needs CAP_SYS_RESOURCE."""
+    try:
+        with open("/proc/self/oom_score_adj", "r+b", buffering=0) as file:
+            if file.read(16) != score:
+                file.write(score)
+    except PermissionError:
+        note("enter", f"oom-score-adj {score.decode().strip()} is not set: this process lacks CAP_SYS_RESOURCE")
