@@ -1,4 +1,4 @@
-"""The program: picks the command, runs it, prints the error if there is one and gives the exit status (RKT.md 1.4).
+"""The program: picks the command, runs it, prints the error if there is one and gives the exit status, as rkt 1.30.
 
 254 for every error of ours, 2 for a missing command, 130 after an interrupt; ``run`` does not come back, its status is the pod's.
 Hot-path module.

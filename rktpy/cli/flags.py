@@ -1,4 +1,4 @@
-"""The flags of every command, as tables (RKT.md 1.2 and 1.3). The parser, ``--help``, the manual pages and the completion script
+"""The flags of every command, as tables. The parser, ``--help``, the manual pages and the completion script
 all read them.
 
 A flag is a tuple (name, kind, default as shown, usage). ``kind`` names the type in ``rktpy.cli.values``; a flag that follows an

@@ -1,4 +1,4 @@
-"""Images on the command line, each with flags and program arguments of its own (RKT.md 1.1).
+"""Images on the command line, each with flags and program arguments of its own.
 
 Hot-path module, loaded only by commands that take images.
 """

@@ -1,4 +1,4 @@
-"""The command line: which command, its flags and its arguments (RKT.md 1.1).
+"""The command line: which command, its flags and its arguments, as rkt 1.30 (cobra and pflag) reads them.
 
 rkt's rules, which scripts rely on: flags of a command may stand before it and global flags after it; commands may be shortened
 to unique prefixes; ``--flag=value`` and ``--flag value``, but truth values only by ``=``; a flag in ``flags.OPTIONAL_VALUES``

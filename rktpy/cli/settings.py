@@ -1,4 +1,4 @@
-"""The global flags, resolved to the record that stage0 works with (RKT.md 1.2 and 2). Hot-path module."""
+"""The global flags, resolved to the record that stage0 works with. Hot-path module."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Values of flags that are neither text, truth nor duration: what they mean and what is wrong with them (RKT.md 1.2, 1.3).
+"""Values of flags that are neither text, truth nor duration: what they mean and what is wrong with them.
 
-Hot-path module, loaded only when such a flag is given. Every function raises :class:`UsageError` with the reason alone; the parser adds the flag.
+Hot-path module, loaded only when such a flag is given. Every function raises :class:`UsageError` with the reason alone; the
+parser adds the flag.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The image commands as a user calls them: outputs and exit statuses as rkt's (RKT.md 1.3 and 1.4)."""
+"""The image commands as a user calls them: outputs and exit statuses as rkt's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pod commands as a user calls them, through a pod's whole life (RKT.md 1.3 and 1.4)."""
+"""The pod commands as a user calls them, through a pod's whole life."""
 
 from __future__ import annotations
 

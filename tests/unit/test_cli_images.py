@@ -1,4 +1,4 @@
-"""Images on the command line, with flags and program arguments of their own (RKT.md 1.1; cases as in rkt's cli_apps_test)."""
+"""Images on the command line, with flags and program arguments of their own (cases as in rkt's cli_apps_test)."""
 
 from __future__ import annotations
 

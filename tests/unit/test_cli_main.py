@@ -1,4 +1,4 @@
-"""Exit statuses and error texts (RKT.md 1.1 and 1.4), in the process of the tests where that is possible."""
+"""Exit statuses and error texts, in the process of the tests where that is possible."""
 
 from __future__ import annotations
 

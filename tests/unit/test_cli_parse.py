@@ -1,4 +1,4 @@
-"""The command line's rules (RKT.md 1.1): which command, which flags, which arguments."""
+"""The command line's rules: which command, which flags, which arguments."""
 
 from __future__ import annotations
 
