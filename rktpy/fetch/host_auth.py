@@ -1,4 +1,5 @@
-"""Credentials per host for ACIs, signatures, keys and discovery: the ``auth`` documents of rkt's auth.d (RKT.md section 2)."""
+"""Credentials per host for ACIs, signatures, keys and discovery: the ``auth`` documents of rkt's auth.d
+(rkt 1.30 ``Documentation/configuration.md``)."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class Response:
         """Give the connection back."""
         if not self._closed:
             self._closed = True
-            self._client.release(self._connection, self._keep_alive and self._drained())
+            self._client.release(self._connection, self._keep_alive and self.body.delimited and self._drained())
 
     def _drained(self) -> bool:
         if self.body.finished:

@@ -20,9 +20,10 @@ from rktpy.log import debug
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import TypeVar
 
+    from rktpy.config import Config
     from rktpy.fetch.http import Client
     from rktpy.fetch.mirrors import Endpoint
     from rktpy.fetch.reference import DockerReference
@@ -32,6 +33,20 @@ if TYPE_CHECKING:
     from rktpy.formats.oci.platform import Platform
 
     _T = TypeVar("_T")
+
+
+def open_registry(
+    client: Client, reference: DockerReference, config: Config | None, environ: Mapping[str, str] | None = None
+) -> Registry:
+    """The registry of ``reference`` with the mirrors of registries.conf, certs.d, and the credentials of ``config`` and others.
+
+    Raises :class:`ConfigError` for files that cannot be read, and when registries.conf blocks the registry.
+    """
+    from rktpy.fetch.credentials import Credentials
+    from rktpy.fetch.mirrors import endpoints_for, load_registries_conf
+
+    endpoints = endpoints_for(reference, load_registries_conf(environ), environ)
+    return Registry(client, reference, endpoints, Credentials(config, environ))
 
 
 class Registry:
@@ -75,6 +90,7 @@ class Registry:
         """
         observer = observer or NoObserver()
         reference = self._reference
+        debug("image", f"fetching image from {reference.text}")
         if reference.digest:
             data, media_type = self._manifest(sink, reference.digest, None)
             digest = reference.digest

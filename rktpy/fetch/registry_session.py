@@ -12,13 +12,14 @@ from rktpy.fetch.layers import Source
 from rktpy.fetch.registry_auth import Credential, RegistryAuth
 from rktpy.formats.oci.digest import digest_of, parse_digest
 from rktpy.formats.oci.media_types import ACCEPT
-from rktpy.log import debug
+from rktpy.log import debug, note
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rktpy.fetch.mirrors import Endpoint
+    from rktpy.fetch.wire import Headers
     from rktpy.formats.oci.descriptor import Descriptor
 
     #: (host[:port], repository) -> what the user has for it.
@@ -42,6 +43,7 @@ class Session:
             )
         )
         self._credentials = credentials
+        self._warned: set[str] = set()
         self._lock = threading.Lock()
         self._base: URL | None = None
         self._auth: RegistryAuth | None = None
@@ -67,6 +69,7 @@ class Session:
         document = self.client.document(url, limits.MANIFEST_BYTES, headers=_ACCEPT, authorizer=auth)
         if ":" in reference:
             verify_bytes(document.data, reference, url.shown)
+        self._show_warnings(document.headers)
         announced = document.headers.get("docker-content-digest")
         if announced:
             verify_bytes(document.data, _checked_digest(announced, url), url.shown)
@@ -85,6 +88,15 @@ class Session:
         """Where a blob is."""
         url, auth = self._place("blobs", digest)
         return Source(self.client, url, auth)
+
+    def _show_warnings(self, headers: Headers) -> None:
+        """distribution-spec "Warnings": show them to the user, once, and do nothing about them."""
+        for value in headers.all("warning"):
+            code, _, rest = value.partition(" ")
+            text = rest.partition('"')[2].rpartition('"')[0]
+            if code == "299" and text and text not in self._warned:
+                self._warned.add(text)
+                note("image", f"{self.endpoint.host} warns: " + "".join(c if c.isprintable() else "?" for c in text[:300]))
 
     def _place(self, kind: str, reference: str) -> tuple[URL, RegistryAuth]:
         with self._lock:

@@ -139,8 +139,8 @@ class Wire:
 class Body:
     """The body of an answer, framed as RFC 9112 section 6.3 says.
 
-    ``length`` is the announced number of bytes, None when it is not known. ``finished`` is true once the last byte was read
-    and the connection could carry another request.
+    ``length`` is the announced number of bytes, None when it is not known. ``finished`` is true once the last byte was read.
+    ``delimited`` tells that the body has an end of its own, so that the connection can carry another request after it.
     """
 
     def __init__(self, wire: Wire, method: str, head: Head) -> None:
@@ -149,6 +149,7 @@ class Body:
         self._left: int | None = None  # of the body, or of the current chunk
         self.length: int | None = None
         self.finished = False
+        self.delimited = True
         self._first_chunk = True
         self._frame(method, head)
 
@@ -171,6 +172,8 @@ class Body:
                 raise ProtocolError(f"bad content length {', '.join(lengths)[:60]!r}")
             self.length = self._left = int(text)
             self.finished = self.length == 0
+        else:
+            self.delimited = False
 
     def readinto(self, view: memoryview) -> int:
         """Receive some bytes into ``view``; 0 at the end of the body.

@@ -85,6 +85,14 @@ def test_a_content_type_that_contradicts_the_document(registry: ScriptedRegistry
         pull(registry, sink)
 
 
+def test_a_warning_is_shown_to_the_user(
+    registry: ScriptedRegistry, sink: DirectorySink, capfd: pytest.CaptureFixture[str]
+) -> None:
+    registry.publish(headers={"Warning": '299 - "old\x1b[31m client"'})
+    pull(registry, sink)
+    assert capfd.readouterr().err == f"image: {registry.host} warns: old?[31m client\n"
+
+
 def test_schema_1(registry: ScriptedRegistry, sink: DirectorySink) -> None:
     document = {"schemaVersion": 1, "name": "team/app", "tag": "v1", "fsLayers": [], "history": []}
     media_type = "application/vnd.docker.distribution.manifest.v1+prettyjws"
