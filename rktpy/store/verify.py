@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rktpy.errors import DigestMismatch, NotFoundError, StoreError
+from rktpy.errors import DigestMismatch, NotFoundError, StoreError, innermost
 from rktpy.record import Record
 from rktpy.store import blobs, dependencies, locks, lookup, trees
 from rktpy.store.temporary import write_durably
-from rktpy.store.tree_hash import tree_hash
 from rktpy.store.tree_ready import tree_id, tree_ready
+from rktpy.store.treehash import differences, hash_tree
 
 if TYPE_CHECKING:
     from rktpy.store.paths import Layout
+
+SHOWN = 5
+"""How many differences of a tree are named."""
 
 
 class Verified(Record):
@@ -89,19 +92,29 @@ def _compare(layout: Layout, wanted: str, steps: list[dependencies.Step], image_
     with locks.acquire(layout.tree_lock(wanted), exclusive=True):
         expected = _kept(layout, wanted)
         try:
-            actual = tree_hash(path + "/rootfs")
+            actual = hash_tree(path + "/rootfs")
         except StoreError as error:
-            actual = f"unreadable ({error})"
+            actual = innermost(error)
         if expected and actual == expected:
             return ""
         if expected and not rebuild:
             return f"wrong tree hash: {actual}, expected: {expected}"
         with trees.render_aside(layout, steps, image_id) as fresh:
-            true = tree_hash(fresh.path + "/rootfs")
+            true = hash_tree(fresh.path + "/rootfs")
             if actual == true:
                 write_durably(layout, path + "/hash", true.encode(), trees.FILE_MODE)
                 return ""
+            problem = f"wrong tree hash: {actual}, expected: {true}{_named(path, fresh.path)}"
             if rebuild:
                 trees.put_in_place(layout, wanted, fresh)
                 write_durably(layout, path + "/hash", true.encode(), trees.FILE_MODE)
-        return f"wrong tree hash: {actual}, expected: {true}"
+        return problem
+
+
+def _named(path: str, fresh: str) -> str:
+    try:
+        found = differences(path + "/rootfs", fresh + "/rootfs", SHOWN + 1)
+    except StoreError:
+        return ""
+    more = ", …" if len(found) > SHOWN else ""
+    return f" ({', '.join(found[:SHOWN])}{more})"

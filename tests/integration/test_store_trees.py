@@ -13,8 +13,8 @@ from rktpy.errors import DigestMismatch, NotFoundError, UsageError
 from rktpy.store.dependencies import MissingDependency
 from rktpy.store.image_record import ImageRecord
 from rktpy.store.store import Store
-from rktpy.store.tree_hash import tree_hash
 from rktpy.store.tree_ready import SYNCED, boot_id
+from rktpy.store.treehash import hash_tree
 from tests.integration.test_store_crash import NONE_IN_USE, add_aci, add_oci
 from tests.support import archives
 
@@ -136,7 +136,7 @@ class TestVerifying:
         tree_id = store.ensure_tree(image_id)
         for _ in range(2):
             assert store.verify(image_id).outcome == "verified"
-            assert Path(store.tree_path(tree_id), "hash").read_text() == tree_hash(str(root_of(store, tree_id)))
+            assert Path(store.tree_path(tree_id), "hash").read_text() == hash_tree(str(root_of(store, tree_id)))
             store.verify_tree(tree_id)
         assert os.listdir(store.layout.temporary) == []
 
@@ -186,11 +186,13 @@ class TestVerifying:
         assert store.verify(image_id).outcome == "verified"
         assert store.check(deep=True) == [] and os.listdir(store.layout.temporary) == []
 
-    def test_times_do_not_count(self, store: Store, tmp_path: Path) -> None:
+    def test_what_differs_is_named(self, store: Store, tmp_path: Path) -> None:
         image_id = add_busy(store, tmp_path)
-        tree_id = store.ensure_tree(image_id)
-        os.utime(root_of(store, tree_id) / "dir/file", (1, 1))
-        assert store.verify(image_id).outcome == "verified"
+        root = root_of(store, store.ensure_tree(image_id))
+        os.utime(root / "dir/file", (1, 1))
+        (root / "fifo").unlink()
+        problem = store.verify(image_id).problem
+        assert "changed dir/file" in problem and "missing fifo" in problem and "\n" not in problem
 
     def test_damaged_blob_cannot_be_rebuilt_from(self, store: Store, tmp_path: Path) -> None:
         image_id = add_busy(store, tmp_path)
@@ -232,7 +234,7 @@ class TestDirectories:
         image_id = add_busy(store, tmp_path)
         store.extract(image_id, str(tmp_path / "x"), rootfs_only=True)
         assert sorted(os.listdir(tmp_path / "x")) == ["dir", "fifo", "null"]
-        assert tree_hash(str(tmp_path / "x")) == tree_hash(str(root_of(store, store.ensure_tree(image_id))))
+        assert hash_tree(str(tmp_path / "x")) == hash_tree(str(root_of(store, store.ensure_tree(image_id))))
 
     def test_overwrite(self, store: Store, tmp_path: Path) -> None:
         image_id = add_busy(store, tmp_path)
