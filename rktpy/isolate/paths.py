@@ -1,4 +1,4 @@
-"""Paths of /proc and /sys that an app without the host's privileges does not need (RKT.md section 6).
+"""Paths of /proc and /sys that an app without the host's privileges does not need (rkt 1.30 ``stage1/init/common/app.go``).
 
 Read-only are those through which the kernel is steered, hidden those that tell about the machine or its memory. Hot-path
 module.

@@ -4,7 +4,7 @@
 the keys trusted for the image's name, what the user switched off) and answers with a :class:`Decision` that lists every rule and
 signature it looked at and why. Only ``accepted`` runs; ``undecided`` (the facts could not be had) is never an acceptance.
 
-Rules (rkt 1.30; RKT.md 1.2 and SPECS.md 9):
+Rules (rkt 1.30 ``Documentation/signing-and-verification-guide.md``; RFC 4880):
 
 - ``--insecure-options=image`` accepts any image, and is recorded as what allowed it.
 - An ACI is accepted when a good detached OpenPGP signature over the file as distributed was made by a key that the keystore

@@ -1,4 +1,4 @@
-"""Checking detached OpenPGP signatures with GnuPG (RFC 4880; SPECS.md sections 2 and 9).
+"""Checking detached OpenPGP signatures with GnuPG (RFC 4880; appc/spec 0.8.11 ``spec/aci.md``).
 
 The keys that the keystore trusts for an image's name are imported into an empty, private GnuPG home, so that no key of the user
 and no trust database takes part. What GnuPG reports is read from its status lines; python-gnupg's summary keeps only the last

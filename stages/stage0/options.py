@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class InsecureOptions(Record):
-    """The safety checks that the user switched off by name (``--insecure-options``, RKT.md 1.2)."""
+    """The safety checks that the user switched off by name (``--insecure-options``, see rktpy(1))."""
 
     image: bool = False
     tls: bool = False

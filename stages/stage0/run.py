@@ -4,7 +4,7 @@ The pod moves to ``run`` with its lock held, gets a mount namespace of its own, 
 process executes the stage1's run entry point (or, for a bundled stage1, calls it), which inherits the lock. Nothing is mounted in
 the host's namespace, so nothing of this outlives the pod's processes, however they end.
 
-The contract with stage1 is RKT.md's section 4 (rkt 1.30 ``stage0/run.go``): working directory, arguments by interface version,
+The contract with stage1 is rktpy-stage1(7) (rkt 1.30 ``stage0/run.go``): working directory, arguments by interface version,
 environment. Hot-path module.
 """
 

@@ -1,7 +1,7 @@
 """What ``status`` and ``list`` show of a pod, as documents.
 
-The JSON is that of rkt's api/v1 (RKT.md 1.3), all times in ns since the epoch. Reads the few small files that are needed and no
-more, because ``list`` does so for every pod. Hot-path module.
+The JSON is that of rkt 1.30's ``api/v1/json.go``, all times in ns since the epoch. Reads the few small files that are needed and
+no more, because ``list`` does so for every pod. Hot-path module.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A foreign stage1 image is called as RKT.md section 4 says: arguments by interface version, environment, directory, files."""
+"""A foreign stage1 image is called as rktpy-stage1(7) says: arguments by interface version, environment, directory, files."""
 
 from __future__ import annotations
 
