@@ -1,6 +1,6 @@
 """The program: picks the command, runs it, prints the error if there is one and gives the exit status, as rkt 1.30.
 
-254 for every error of ours, 2 for a missing command, 130 after an interrupt; ``run`` does not come back, its status is the pod's.
+254 for every error of ours, 2 for a missing command, 130 after an interrupt; a pod that comes to its end here gives its own status.
 Hot-path module.
 """
 
