@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rktpy.cli.output import out
 from rktpy.cli.pod_arguments import no_arguments
+from rktpy.cli.pods_in_use import trees_and_images
 from rktpy.cli.settings import settings
 from rktpy.log import note
 from rktpy.store.store import Store
@@ -17,8 +18,9 @@ def run(arguments: Arguments) -> int:
     """Print what is wrong with the store, a line each; the status is 254 if something stays broken."""
     no_arguments(arguments)
     repair = arguments.switch("repair")
-    store = Store(settings(arguments).data_dir, create=False)
-    problems = store.check(repair=repair, deep=not arguments.switch("quick"))
+    data_dir = settings(arguments).data_dir
+    trees = trees_and_images(data_dir)[0] if repair else ()
+    problems = Store(data_dir, create=False).check(repair=repair, deep=not arguments.switch("quick"), trees_in_use=trees)
     broken = 0
     for problem in problems:
         out(f"{problem.severity}: {problem.subject}: {problem.detail}{' (repaired)' if problem.repaired else ''}")

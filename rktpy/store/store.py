@@ -268,11 +268,11 @@ class Store:
         self.close()
         return image_gc.collect(self._writable(), grace_ns, in_use)
 
-    def check(self, *, repair: bool = False, deep: bool = False) -> list[Problem]:
+    def check(self, *, repair: bool = False, deep: bool = False, trees_in_use: Collection[str] = ()) -> list[Problem]:
         """Examine the whole store. See :func:`rktpy.store.check.check`."""
         from rktpy.store.check import check
 
-        return check(self._writable() if repair else self.layout, repair=repair, deep=deep)
+        return check(self._writable() if repair else self.layout, repair=repair, deep=deep, trees_in_use=trees_in_use)
 
     def verify(self, image_id: str, *, rebuild: bool = True) -> Verified:
         """Check an image's blobs and rendered tree. See :func:`rktpy.store.verify.verify_image`."""

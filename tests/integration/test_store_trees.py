@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from rktpy.store.image_record import ImageRecord
 from rktpy.store.store import Store
 from rktpy.store.tree_ready import SYNCED, boot_id
 from rktpy.store.treehash import hash_tree
+from tests.conftest import need_tool
 from tests.integration.test_store_crash import NONE_IN_USE, add_aci, add_oci
 from tests.support import archives
 
@@ -85,6 +87,15 @@ class TestRendering:
         assert marker.read_bytes() == SYNCED
         assert store.tree_ready(tree_id)
         assert store.gc(10**15, lambda: ((tree_id,), ())).written_out == ()
+
+    def test_without_a_boot_id_it_is_written_out_at_once(
+        self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("rktpy.store.trees.boot_id", bytes)
+        monkeypatch.setattr("rktpy.store.tree_ready.boot_id", bytes)
+        tree_id = store.ensure_tree(add_busy(store, tmp_path))
+        assert Path(store.tree_path(tree_id), "rendered").read_bytes() == SYNCED
+        assert store.tree_ready(tree_id)
 
     def test_failure_leaves_nothing(self, store: Store, tmp_path: Path) -> None:
         image_id = add(store, tmp_path, [archives.file("f", b"x" * 5000)])
@@ -211,6 +222,8 @@ class TestVerifying:
         (root_of(store, tree_id) / "dir/file").chmod(0)
         assert store.check() == []
         assert [(problem.severity, problem.subject) for problem in store.check(deep=True)] == [("broken", tree_id)]
+        assert not store.check(deep=True, repair=True, trees_in_use={tree_id})[0].repaired
+        assert store.tree_ready(tree_id), "a pod may be running on it"
         assert store.check(deep=True, repair=True)[0].repaired
         assert not store.tree_ready(tree_id)
         assert store.check(deep=True) == []
@@ -280,6 +293,16 @@ def test_an_export_is_the_same_image(store: Store, tmp_path: Path) -> None:
     pulled = pull_oci_archive(str(tmp_path / "out.tar"), "", Platform("linux", "amd64"), other, None)
     assert pulled.image_id == oci_id
     assert all(other.blob_size(digest) == store.blob_size(digest) for digest in store.record(oci_id).blobs)
+
+
+def test_skopeo_reads_an_exported_image(store: Store, tmp_path: Path) -> None:
+    skopeo = need_tool("skopeo")
+    oci_id = add_oci(store, 1)
+    store.export(oci_id, str(tmp_path / "out.tar"))
+    command = [skopeo, "copy", "--quiet", f"oci-archive:{tmp_path}/out.tar:tag", f"dir:{tmp_path}/copy"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert archives.sha256((tmp_path / "copy/manifest.json").read_bytes()) == oci_id.replace("-", ":")
 
 
 def test_removing_an_image_whose_tree_a_pod_uses(store: Store, tmp_path: Path) -> None:
