@@ -1,8 +1,8 @@
 """Removing a pod for good: what outlives its processes, then its files.
 
 The pod is in ``exited-garbage`` or ``garbage`` and locked by the caller. The order lets a later run finish what a killed one
-began: stage1's gc (networks, cgroups), leftover mounts, the files; the stage1 manifest, by which the gc entry point is found, goes
-among the last. Hot-path module.
+began: stage1's gc (networks, cgroups), leftover mounts, the files; the stage1 manifest, by which the gc entry point is found,
+goes among the last. Hot-path module.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from rktpy.linux.remove_tree import remove_tree
 from rktpy.log import note
 from rktpy.stage0 import mounts
 from rktpy.stage0.entrypoints import call
-from rktpy.stage0.pods import quoted
+from rktpy.stage0.pod_states import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.stage0.options import Globals
     from rktpy.stage0.pods import Pod
 
-#: What a stage1 writes down before it makes it; without any of them there is nothing for its gc to do.
+#: What a stage1 writes down before it makes it. A pod that seems never to have run and has one of these did run: its move to
+#: ``run`` was lost with the power.
 _TRACES = (PID_FILE, PPID_FILE, SUBCGROUP_FILE, NETNS_FILE, NET_INFO_FILE)
 
 
@@ -35,7 +36,8 @@ class Deleter:
         if pod.directory not in ("exited-garbage", "garbage"):
             raise StateError(f"non-garbage pod {quoted(pod.uuid)} (status {quoted(pod.state)}), skipped")
         self._unregister(pod)
-        if any(pod.exists(name) for name in _TRACES) and pod.exists(STAGE1_MANIFEST):
+        ran = pod.directory == "exited-garbage" or any(pod.exists(name) for name in _TRACES)
+        if ran and pod.exists(STAGE1_MANIFEST):
             self._stage1_gc(pod)
         try:
             mounts.unmount_below(pod.fileno(), pod.path)

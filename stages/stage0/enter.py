@@ -7,7 +7,8 @@ import os
 from rktpy.errors import RktpyError, StateError, UsageError
 from rktpy.log import debug, note
 from rktpy.stage0 import stage1_image
-from rktpy.stage0.pods import RUNNING, find_pod, quoted
+from rktpy.stage0.pod_states import RUNNING, quoted
+from rktpy.stage0.pods import find_pod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -75,7 +75,7 @@ def _call_in_child(g: Globals, pod: Pod, program: str, arguments: list[str]) -> 
 
 def _prepare_child(g: Globals, pod: Pod) -> None:
     from rktpy.stage0.overlay import detached_overlay, mount_overlay
-    from rktpy.stage0.pods import RUNNING
+    from rktpy.stage0.pod_states import RUNNING
     from rktpy.stage0.run import enter_mount_namespace
 
     os.fchdir(pod.fileno())

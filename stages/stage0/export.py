@@ -18,7 +18,8 @@ from rktpy.log import note
 from rktpy.stage0.enter import choose_app
 from rktpy.stage0.mounts import mounts_below
 from rktpy.stage0.overlay import open_overlay
-from rktpy.stage0.pods import EXITED, EXITED_GARBAGE, find_pod, quoted
+from rktpy.stage0.pod_states import EXITED, EXITED_GARBAGE, quoted
+from rktpy.stage0.pods import find_pod
 from rktpy.stage0.private_users import UserRange
 from rktpy.store.store import Store
 

@@ -14,7 +14,8 @@ from time import time_ns
 from rktpy.errors import RktpyError, innermost
 from rktpy.log import note
 from rktpy.stage0.delete import Deleter
-from rktpy.stage0.pods import ABORTED_PREPARE, EXITED, is_uuid, pods_dir, quoted, sync_dir, walk
+from rktpy.stage0.pod_states import ABORTED_PREPARE, EXITED, is_uuid, pods_dir, quoted, sync_dir
+from rktpy.stage0.pods import walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def gc(
 ) -> None:
     """Mark pods that are no longer used, and unless ``mark_only`` remove those marked more than ``grace_ns`` ago.
 
-    ``tell`` is called with ``Garbage collecting pod "<uuid>"`` before each removal. What goes wrong with one pod is noted and does
-    not keep the others from being collected. Raises RktpyError when some pod could not be removed.
+    ``tell`` is called with ``Garbage collecting pod "<uuid>"`` before each removal. What goes wrong with one pod is noted and
+    does not keep the others from being collected. Raises RktpyError when some pod could not be removed.
     """
     data_dir = g.data_dir
     _mark(data_dir, "run", EXITED, "moving pod {} to garbage")

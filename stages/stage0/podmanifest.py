@@ -15,7 +15,8 @@ from rktpy.formats.pod import ExposedPort, Mount, PodManifest, RuntimeApp, Runti
 from rktpy.formats.stage1 import MUTABLE, STDERR, STDIN, STDOUT
 from rktpy.record import Record
 from rktpy.stage0.app_settings import merge_environment, override_app, read_env_file
-from rktpy.stage0.pods import objects_in, quoted
+from rktpy.stage0.pod_files import objects_in
+from rktpy.stage0.pod_states import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from rktpy.errors import UsageError
 from rktpy.formats import stage1 as contract
 from rktpy.log import debug, note
 from rktpy.stage0 import images, overlay, podmanifest, pods, stage1_image
+from rktpy.stage0.pod_states import quoted
 from rktpy.store.dependencies import order
 from rktpy.store.store import Store
 
@@ -90,7 +91,7 @@ def _user_range(options: PodOptions) -> UserRange | None:
 def _overlay_works(data_dir: str) -> bool:
     problem = overlay.why_not(data_dir)
     if problem:
-        note("stage0", f"disabling overlay support: {pods.quoted(problem)}")
+        note("stage0", f"disabling overlay support: {quoted(problem)}")
     return not problem
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rktpy.errors import StateError
 from rktpy.log import note
 from rktpy.stage0.delete import Deleter
-from rktpy.stage0.pods import (
+from rktpy.stage0.pod_states import (
     ABORTED_PREPARE,
     DELETING,
     EMBRYO,
@@ -14,9 +14,9 @@ from rktpy.stage0.pods import (
     PREPARED,
     PREPARING,
     RUNNING,
-    find_pod,
     quoted,
 )
+from rktpy.stage0.pods import find_pod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from rktpy.linux.syscalls import mount, unshare
 from rktpy.log import debug, note
 from rktpy.stage0 import images, stage1_image
 from rktpy.stage0.overlay import mount_overlay
-from rktpy.stage0.pods import PREPARED, find_pod, quoted
+from rktpy.stage0.pod_states import PREPARED, quoted
+from rktpy.stage0.pods import find_pod
 from rktpy.stage0.prepare import STRICT_FILE, TRUST_FILE, create
 from rktpy.store.store import Store
 
@@ -280,7 +281,7 @@ def _make_dirs(pod_fd: int, path: str) -> None:
 
 
 def _copy_file(pod_fd: int, source: str, target: str) -> None:
-    from rktpy.stage0.pods import read_file_at
+    from rktpy.stage0.pod_files import read_file_at
 
     data = read_file_at(pod_fd, source)
     fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640, dir_fd=pod_fd)

@@ -13,7 +13,7 @@ from rktpy.errors import NotFoundError, RktpyError, StateError, UsageError
 from rktpy.formats.stage1 import STAGE1_MANIFEST, EntryPoints
 from rktpy.record import Record
 from rktpy.stage0.options import FetchOptions, Stage1Choice
-from rktpy.stage0.pods import quoted
+from rktpy.stage0.pod_states import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

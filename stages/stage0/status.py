@@ -7,16 +7,7 @@ no more, because ``list`` does so for every pod. Hot-path module.
 from __future__ import annotations
 
 from rktpy.errors import RktpyError
-from rktpy.stage0.pods import (
-    ABORTED_PREPARE,
-    EMBRYO,
-    EXITED,
-    EXITED_DELETING,
-    EXITED_GARBAGE,
-    PREPARED,
-    PREPARING,
-    RUNNING,
-)
+from rktpy.stage0.pod_states import ABORTED_PREPARE, EMBRYO, EXITED, EXITED_DELETING, EXITED_GARBAGE, PREPARED, PREPARING, RUNNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

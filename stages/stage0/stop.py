@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rktpy.errors import StateError
 from rktpy.stage0.entrypoints import call
-from rktpy.stage0.pods import RUNNING, find_pod, quoted
+from rktpy.stage0.pod_states import RUNNING, quoted
+from rktpy.stage0.pods import find_pod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from _thread import get_native_id
 from struct import pack
 from time import monotonic
 
-from rktpy.stage0.pods import EMBRYO, PREPARED, RUNNING, pods_dir
+from rktpy.stage0.pod_states import EMBRYO, PREPARED, RUNNING, pods_dir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -42,7 +42,16 @@ MAIN = frozenset(
     )
 )
 SETTINGS = frozenset(("rktpy.cli.settings", "rktpy.cli.values", "rktpy.record", "rktpy.stage0", "rktpy.stage0.options"))
-PODS = frozenset(("rktpy.cli.pod_arguments", "rktpy.formats", "rktpy.formats.jsondoc", "rktpy.stage0.pods"))
+PODS = frozenset(
+    (
+        "rktpy.cli.pod_arguments",
+        "rktpy.formats",
+        "rktpy.formats.jsondoc",
+        "rktpy.stage0.pod_files",
+        "rktpy.stage0.pod_states",
+        "rktpy.stage0.pods",
+    )
+)
 TABLE = frozenset(("rktpy.cli.tabular", "rktpy.cli.times"))
 
 ALLOWED = {
