@@ -184,3 +184,13 @@ def test_trust_asks_for_a_prefix(rktpy: Rktpy) -> None:
     assert "mutually exclusive" in rktpy("trust", "--root", "--prefix=a", "k", status=254).stderr
     assert "omit https://" in rktpy("trust", "--prefix=https://a", "k", status=254).stderr
     assert "--root wants" in rktpy("trust", "--root", status=254).stderr
+
+
+@pytest.mark.parametrize("command", [["image", "rm", NAME], ["image", "gc", "--grace-period=0s"]])
+def test_nothing_is_removed_while_a_pod_cannot_be_read(rktpy: Rktpy, aci: str, command: list[str]) -> None:
+    uuid = "5bc080ca-9e03-480d-b705-5928af396cc5"
+    pod = rktpy.data / "pods/prepared" / uuid
+    pod.mkdir(parents=True)
+    (pod / "pod").write_text("{")
+    assert f"cannot tell what pod {uuid} uses: " in rktpy(*command, status=254).stderr
+    assert aci[:19] in rktpy("image", "list").stdout
