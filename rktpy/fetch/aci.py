@@ -50,11 +50,12 @@ def fetch_aci(
     """
     shown = progress or Progress()
     place = parse_url(url)
-    debug("image", f"fetching image from {url}")
+    item = place.text
+    debug("image", f"fetching image from {item}")
     signature: bytes | None = None
     if signature_url:
         signature = fetch_signature(client, signature_url, authorizer)
-    shown.begin(url, place.path.rpartition("/")[2] or place.host, None, partial.size)
+    shown.begin(item, place.path.rpartition("/")[2] or place.host, None, partial.size)
     outcome = "failed"
     try:
         done = download(
@@ -64,25 +65,26 @@ def fetch_aci(
             limit=limits.ACI_BYTES,
             authorizer=authorizer,
             headers=[("If-None-Match", etag)] if etag else [],
-            arrived=lambda have, total: shown.advance(url, have, total),
+            arrived=lambda have, total: shown.advance(item, have, total),
         )
         outcome = "exists" if done.not_modified else "done"
     finally:
-        shown.end(url, outcome)
+        shown.end(item, outcome)
     if done.not_modified:
-        return FetchedACI(True, 0, signature, etag, _max_age(done.headers))
+        return FetchedACI(True, 0, signature, etag, max_age_of(done.headers))
     if signature_url and signature is None:
         signature = fetch_signature(client, signature_url, authorizer)
         if signature is None:
             raise FetchError("error downloading the signature file: server asked to defer the download again")
-    return FetchedACI(False, done.size, signature, (done.headers and done.headers.get("etag")) or "", _max_age(done.headers))
+    return FetchedACI(False, done.size, signature, (done.headers and done.headers.get("etag")) or "", max_age_of(done.headers))
 
 
 def fetch_signature(client: Client, url: str, authorizer: Authorizer | None = None) -> bytes | None:
     """A detached signature; None when the server wants to be asked again after the image (202)."""
-    debug("image", f"downloading signature from {url}")
+    place = parse_url(url)
+    debug("image", f"downloading signature from {place.text}")
     try:
-        document = client.document(parse_url(url), limits.SIGNATURE_BYTES, authorizer=authorizer, accept=(200, 202))
+        document = client.document(place, limits.SIGNATURE_BYTES, authorizer=authorizer, accept=(200, 202))
     except FetchError as error:
         client.check_stopped()
         raise FetchError("error downloading the signature file") from error
@@ -112,7 +114,7 @@ def _full_text(url: URL) -> str:
     return url.text.replace("://", f"://{login}@", 1)
 
 
-def _max_age(headers: Headers | None) -> int:
+def max_age_of(headers: Headers | None) -> int:
     """How long the copy may be used unasked, in seconds (RFC 9111; as rkt, only what concerns us)."""
     age = 0
     for directive in headers.tokens("cache-control") if headers else ():

@@ -180,12 +180,16 @@ class _Transfer:
             if hasher is not None:
                 hasher.update(data)
                 self._hashed = available
+            # Neither of these is a failure of the network, so neither may be taken for one.
             try:
                 partial.write(data)
+            except OSError as error:
+                raise StoreError("cannot keep the download") from error
+            try:
                 if self._arrived is not None:
                     self._arrived(available, self._total)
             except OSError as error:
-                raise StoreError("cannot keep the download") from error
+                raise StoreError("cannot use the download while it arrives") from error
             if available > self._most:
                 # Only new ground counts: a server that begins again each time and stops early must not hold us for ever.
                 self._most = available

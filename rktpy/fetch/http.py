@@ -302,6 +302,8 @@ class Client:
             with self._lock:
                 self._active.add(connection)
             try:
+                # Again: stop() may have looked for connections just before this one was among them.
+                self.check_stopped()
                 connection.wire.send_request(method, target, fields, body)
                 head = connection.wire.read_head(method)
                 return Response(self, connection, method, url, head)

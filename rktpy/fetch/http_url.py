@@ -23,6 +23,9 @@ class URL(Record):
     user: str = ""
     password: str = ""
 
+    def __repr__(self) -> str:
+        return f"URL({self.shown!r})"  # no secrets in tracebacks and logs
+
     @property
     def origin(self) -> tuple[str, str, int]:
         """What credentials belong to: scheme, host and port."""

@@ -40,6 +40,9 @@ class Credential(Record):
     identity_token: str = ""
     registry_token: str = ""
 
+    def __repr__(self) -> str:
+        return f"Credential(user={self.user!r}, …)"  # no secrets in tracebacks and logs
+
 
 class _Token(Record):
     text: str

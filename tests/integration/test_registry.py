@@ -187,7 +187,7 @@ def test_an_index_gives_the_platform_that_was_asked_for(running: Running, sink: 
 
 
 def test_htpasswd(tmp_path: Path, image: str, sink: DirectorySink) -> None:
-    with Running(tmp_path / "registry", htpasswd=("ann", "secret")) as running:
+    with Running(tmp_path / "registry", login=True) as running:
         running.push(image, "team/app:v1")
         text = f"docker://{running.host}/team/app:v1"
         with pytest.raises(HTTPError, match="HTTP 401"):

@@ -9,19 +9,22 @@ import shutil
 import socket
 import subprocess
 import time
-import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tests.conftest import need_tool
 
+#: The user and password that a registry with ``login`` knows, and the line of its htpasswd file (bcrypt is all it accepts).
+LOGIN = ("ann", "secret")
+_HTPASSWD = "ann:$2b$04$qu8yq08xO6e94v9GXW6nnebWAdUH8xpXy3ggk3njqwbVL7PP30Rri\n"
+
 
 class Registry:
     """docker-registry while its context is open, with its data in ``directory``.
 
-    ``tls`` is the pair (certificate, key); ``htpasswd`` a pair (user, password) for basic authentication; ``token`` the mapping
-    for its ``auth: token`` section.
+    ``tls`` is the pair (certificate, key); ``login`` asks for basic authentication with :data:`LOGIN`; ``token`` is the mapping for
+    its ``auth: token`` section.
     """
 
     def __init__(
@@ -29,13 +32,13 @@ class Registry:
         directory: Path,
         *,
         tls: tuple[Path, Path] | None = None,
-        htpasswd: tuple[str, str] | None = None,
+        login: bool = False,
         token: dict[str, str] | None = None,
     ) -> None:
         self._program = need_tool("docker-registry")
         self.directory = directory
         self.tls = tls
-        self._login = htpasswd
+        self._login = login
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
         self.host = f"127.0.0.1:{self.port}"
@@ -49,15 +52,15 @@ class Registry:
         }
         if tls is not None:
             self._config["http"]["tls"] = {"certificate": str(tls[0]), "key": str(tls[1])}
-        if htpasswd is not None:
+        if login:
             self._config["auth"] = {"htpasswd": {"realm": "test", "path": str(directory / "htpasswd")}}
         if token is not None:
             self._config["auth"] = {"token": token}
 
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
-        if self._login is not None:
-            (self.directory / "htpasswd").write_text(f"{self._login[0]}:{_bcrypt(self._login[1])}\n")
+        if self._login:
+            (self.directory / "htpasswd").write_text(_HTPASSWD)
         config = self.directory / "config.yml"
         config.write_text(json.dumps(self._config))  # JSON is YAML
         with self.log.open("wb") as log:
@@ -82,8 +85,8 @@ class Registry:
     def push(self, source: str, name: str, *options: str) -> None:
         """Copy an image (skopeo's notation) to ``name`` in the registry."""
         argv = [need_tool("skopeo"), "copy", "--quiet", "--dest-tls-verify=false", *options]
-        if self._login is not None:
-            argv.append(f"--dest-creds={self._login[0]}:{self._login[1]}")
+        if self._login:
+            argv.append(f"--dest-creds={LOGIN[0]}:{LOGIN[1]}")
         subprocess.run([*argv, source, f"docker://{self.host}/{name}"], check=True, capture_output=True, timeout=120)
 
     def put_manifest(self, name: str, tag: str, document: dict[str, Any], media_type: str) -> str:
@@ -111,14 +114,6 @@ def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
-
-
-def _bcrypt(password: str) -> str:
-    """docker-registry accepts bcrypt only."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        import crypt
-    return crypt.crypt(password, crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16))
 
 
 def make_image(directory: Path, layers: list[dict[str, bytes]], *, tag: str = "v1") -> str:
