@@ -23,8 +23,8 @@ _HTPASSWD = "ann:$2b$04$qu8yq08xO6e94v9GXW6nnebWAdUH8xpXy3ggk3njqwbVL7PP30Rri\n"
 class Registry:
     """docker-registry while its context is open, with its data in ``directory``.
 
-    ``tls`` is the pair (certificate, key); ``login`` asks for basic authentication with :data:`LOGIN`; ``token`` is the mapping for
-    its ``auth: token`` section.
+    ``tls`` is the pair (certificate, key); ``login`` asks for basic authentication with :data:`LOGIN`; ``token`` is the mapping
+    for its ``auth: token`` section.
     """
 
     def __init__(
