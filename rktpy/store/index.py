@@ -16,7 +16,6 @@ import time
 from os import scandir, stat, unlink
 
 from rktpy.errors import StoreError
-from rktpy.record import Record
 from rktpy.store.lookup import image_ids, read_record, sound_records
 from rktpy.store.paths import is_image_id
 
@@ -51,29 +50,15 @@ _QUERIES = {
 }
 
 
-class IndexedImage(Record):
-    """What the index knows of an image; size in bytes, time in nanoseconds since the epoch.
-
-    ``version`` is the image's label of that name, empty if it has none.
-    """
-
-    id: str
-    name: str
-    import_time: int
-    size: int
-    version: str
-
-
 def candidates(layout: Layout, by: str, text: str) -> list[str] | None:
     """IDs of the images whose ``name`` or one of whose ``reference`` texts is ``text``; None if the index has no answer."""
     rows = _ask(layout, _QUERIES[by], (text,))
     return None if rows is None else [row[0] for row in rows]
 
 
-def all_images(layout: Layout) -> list[IndexedImage] | None:
-    """Every image, by ID; None if the index has no answer."""
-    rows = _ask(layout, "SELECT id, name, import_time, size, version FROM image ORDER BY id", ())
-    return None if rows is None else [IndexedImage(*row) for row in rows]
+def all_images(layout: Layout) -> list[tuple[str, str, int, int, str]] | None:
+    """ID, name, size in bytes, import time in nanoseconds and version label (or "") of all images; None if there is no answer."""
+    return _ask(layout, "SELECT id, name, size, import_time, version FROM image", ())
 
 
 def what_is_wrong(layout: Layout) -> str:

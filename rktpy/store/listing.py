@@ -13,8 +13,6 @@ from rktpy.store.lookup import image_ids, sound_records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rktpy.store.image_record import ImageRecord
-    from rktpy.store.index import IndexedImage
     from rktpy.store.paths import Layout
 
 # Above so many images asking the index is faster than reading every record, see ``lookup``.
@@ -48,21 +46,24 @@ def last_used(layout: Layout, image_id: str) -> int:
 def list_images(layout: Layout) -> list[ImageFacts]:
     """All images by import time, oldest first. Images with a damaged record are left out (``image check`` names them)."""
     ids = image_ids(layout)
-    found: list[tuple[ImageRecord | IndexedImage, str]] | None = None
+    rows = None
     if len(ids) >= LIST_BY_INDEX_FROM:
         from rktpy.store.index import all_images
 
-        known = all_images(layout)
-        if known is not None:
-            found = [(image, image.version) for image in known]
-    if found is None:
-        found = [(record, record.label("version") or "") for record in sound_records(layout, ids)]
+        rows = all_images(layout)
+    if rows is None:
+        rows = [
+            (record.id, record.name, record.size, record.import_time, record.label("version") or "")
+            for record in sound_records(layout, ids)
+        ]
     facts: list[ImageFacts] = []
-    for image, version in found:
+    images = layout.images
+    for image_id, name, size, import_time, version in rows:
         try:
-            used = last_used(layout, image.id)
-        except NotFoundError:
+            used = stat(f"{images}/{image_id}").st_mtime_ns
+        except OSError:
+            # Removed meanwhile.
             continue
-        facts.append(ImageFacts(image.id, image.name, image.size, image.import_time, used, version))
+        facts.append(ImageFacts(image_id, name, size, import_time, used, version))
     facts.sort(key=lambda image: (image.import_time, image.id))
     return facts
