@@ -1,6 +1,6 @@
 """The program: picks the command, runs it, prints the error if there is one and gives the exit status, as rkt 1.30.
 
-254 for every error of ours, 2 for a missing command, 130 after an interrupt; a pod that comes to its end here gives its own status.
+254 for every error of ours, 2 for a missing command, 130 after an interrupt; a pod that ends in this process gives its own.
 Hot-path module.
 """
 
@@ -14,7 +14,7 @@ from rktpy.cli.parse import Arguments, parse
 from rktpy.cli.report import report
 from rktpy.cli.usage import ArgumentsError, FlagError, HelpRequested, MissingCommand, UnknownCommand
 from rktpy.errors import RktpyError
-from rktpy.log import debugging, note
+from rktpy.log import debugging, note, set_debug
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _OUTPUT_CLOSED = 141  # what a shell shows of a process that died of SIGPIPE
 def main(argv: list[str]) -> int:
     """Do what the command line ``argv`` (without the program's name) says, and give the exit status."""
     command = ROOT
+    set_debug(False)
     try:
         try:
             arguments = parse(argv)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rktpy import log
 from rktpy.cli.images import of
 from rktpy.cli.parse import Arguments, parse
 from rktpy.errors import UsageError, innermost
@@ -15,6 +18,13 @@ from rktpy.stage0.options import AppOptions
 
 def apps(line: str) -> tuple[AppOptions, ...]:
     return of(parse(["run", *line.split(" ")])).apps()
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Parsing ``--debug`` takes effect at once."""
+    yield
+    log.set_debug(False)
 
 
 @pytest.mark.parametrize(

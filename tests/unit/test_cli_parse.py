@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from rktpy import log
 from rktpy.cli import flags
 from rktpy.cli.command import Command
 from rktpy.cli.commands import COMMANDS, ROOT
@@ -14,6 +17,13 @@ from rktpy.cli.usage import FlagError, HelpRequested, MissingCommand, UnknownCom
 from rktpy.errors import UsageError
 
 PLAIN = [command for command in COMMANDS if command.module and not command.images and command.path != ("help",)]
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Parsing ``--debug`` takes effect at once."""
+    yield
+    log.set_debug(False)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from rktpy import log
 from rktpy.cli.parse import parse
 from rktpy.cli.pod_options import pod_options
 from rktpy.cli.pull import fetch_options
@@ -19,6 +21,13 @@ from rktpy.stage0.options import FetchOptions, Globals, InsecureOptions, PodOpti
 
 FETCH = {"image": True, "tls": True, "http": True, "pubkey": True}
 RUN = {"capabilities": True, "paths": True, "seccomp": True}
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Parsing ``--debug`` takes effect at once."""
+    yield
+    log.set_debug(False)
 
 
 @pytest.mark.parametrize(
