@@ -63,7 +63,6 @@ def run_table(setting: Setting, rounds: int) -> str:
         measure(contenders, rounds)
     finally:
         subprocess.run(podman.argv("rmi", "-af"), env={**os.environ, **podman.env}, check=False, capture_output=True)
-    setting.call("gc", "--grace-period=0s")
     return table("run of a stored image, exit to exit", contenders, bare, ours)
 
 
