@@ -149,10 +149,15 @@ def _page(client: Client, prefix: str, authorizer: Authorizer | None) -> bytes:
     schemes = ("https", "http") if client.options.allow_http else ("https",)
     first: RktpyError | None = None
     for scheme in schemes:
+        url = parse_url(f"{scheme}://{prefix}").replace(query="ac-discovery=1")
+        # Where plain http comes next, a host without TLS is not asked for it again and again.
+        asking = client if scheme == schemes[-1] else client.derive(client.options.replace(attempts=1))
         try:
-            url = parse_url(f"{scheme}://{prefix}").replace(query="ac-discovery=1")
-            return client.document(url, limits.PAGE_BYTES, authorizer=authorizer).data
+            return asking.document(url, limits.PAGE_BYTES, authorizer=authorizer).data
         except FetchError as error:
             client.check_stopped()
             first = first or error
+        finally:
+            if asking is not client:
+                asking.close()
     raise first or FetchError(prefix)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from rktpy.config import load_config
-from rktpy.fetch.credentials import Credentials
+from rktpy.fetch import registry
 from rktpy.fetch.host_auth import HostAuth
 from rktpy.fetch.http import Client, HTTPOptions
-from rktpy.fetch.mirrors import endpoints_for, load_registries_conf
-from rktpy.fetch.registry import Registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.config import Config
     from rktpy.fetch.reference import DockerReference
+    from rktpy.fetch.registry import Registry
     from rktpy.stage0.options import Globals
 
 
@@ -33,5 +32,4 @@ def host_auth(g: Globals) -> HostAuth:
 
 def open_registry(g: Globals, reference: DockerReference) -> Registry:
     """The places to ask for an image in a registry: mirrors first. A context manager."""
-    endpoints = endpoints_for(reference, load_registries_conf())
-    return Registry(open_client(g), reference, endpoints, Credentials(configuration(g)))
+    return registry.open_registry(open_client(g), reference, configuration(g))
