@@ -23,7 +23,7 @@
 
 The lock is an exclusive flock(2) on the directory itself. The process that prepares a pod takes it, the stage1 inherits the
 descriptor, and the pod is running as long as any process keeps it open; so a kill -9 or a reboot cannot leave a wrong state
-behind. Every move is one rename(2), after which the parents are synced.
+behind. Every move is one rename(2); the parents are synced after those moves that a power failure must not undo.
 
 Lock order: ``<data dir>/locks/prepareLock`` (shared), then the pod's directory, then the store's own locks. Nobody who holds a
 pod's lock waits for another pod's. Reading a state only tries a shared lock and gives it back at once.

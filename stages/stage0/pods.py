@@ -194,7 +194,9 @@ class Pod(PodFiles):
         if not self._locked and not self.lock():
             raise StateError(f"pod {quoted(self.uuid)} is not prepared")
         try:
-            self._move("run")
+            # A prepared pod must not come back as one after a power failure and run twice. What was never prepared has not
+            # been promised to anyone: if its move is lost, gc finds an aborted prepare instead of an exited pod.
+            self._move("run", sync=self._directory == "prepared")
         except FileNotFoundError as error:
             raise StateError(f"pod {quoted(self.uuid)} is not prepared") from error
 

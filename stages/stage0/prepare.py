@@ -37,20 +37,23 @@ _FILE_MODE = 0o640
 
 def prepare(g: Globals, options: PodOptions) -> str:
     """Prepare a pod for ``run-prepared``; returns its UUID. Raises RktpyError, OSError."""
-    with Store(g.data_dir) as store, create(g, store, options) as pod:
+    podmanifest.check_options(options)
+    with (
+        Store(g.data_dir) as store,
+        create(g, store, options, stage1_image.choose(g, store, options.stage1)) as pod,
+    ):
         _sync(pod)
         pod.to_prepared()
         return pod.uuid
 
 
-def create(g: Globals, store: Store, options: PodOptions, *, uuid_file: str = "", to_run: bool = False) -> Pod:
+def create(g: Globals, store: Store, options: PodOptions, stage1: Stage1, *, uuid_file: str = "", to_run: bool = False) -> Pod:
     """A pod in state preparing with all its files, locked by this process; its UUID in ``uuid_file`` as soon as it has one.
 
-    ``to_run`` says that this process will also run it. Raises RktpyError, OSError. What this writes is not synced.
+    ``options`` have been checked. ``to_run`` says that this process will also run the pod. Raises RktpyError, OSError. What this
+    writes is not synced.
     """
-    podmanifest.check_options(options)
     users = _user_range(options)
-    stage1 = stage1_image.choose(g, store, options.stage1)
     image_ids = [images.find_or_fetch(g, store, app.image, options.fetch, app.signature) for app in options.apps]
     use_overlay = not options.no_overlay and _overlay_works(g.data_dir)
     if use_overlay and users is not None:

@@ -17,7 +17,7 @@ from rktpy.formats import stage1 as contract
 from rktpy.linux.constants import CLONE_NEWNS, MS_REC, MS_SLAVE
 from rktpy.linux.syscalls import mount, unshare
 from rktpy.log import debug, note
-from rktpy.stage0 import images, stage1_image
+from rktpy.stage0 import images, podmanifest, stage1_image
 from rktpy.stage0.overlay import mount_overlay
 from rktpy.stage0.pod_states import PREPARED, quoted
 from rktpy.stage0.pods import find_pod
@@ -26,6 +26,7 @@ from rktpy.store.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rktpy.formats.stage1 import EntryPoints
     from rktpy.stage0.dns import DNSMode
     from rktpy.stage0.options import Globals, PodOptions, RunOptions
     from rktpy.stage0.pods import Pod
@@ -44,11 +45,15 @@ def run(g: Globals, options: PodOptions, run: RunOptions) -> int:
     if run.interactive and len(options.apps) > 1:
         raise UsageError("interactive option only supports one image")
     mode = _check(run, networks)
+    podmanifest.check_options(options)
     store = Store(g.data_dir)
-    pod = create(g, store, options, uuid_file=run.uuid_file_save, to_run=True)
+    stage1 = stage1_image.choose(g, store, options.stage1)
+    strict = run.strict or options.strict
+    if stage1.image_id and (strict or run.dry_run):
+        check_promises(contract.EntryPoints.from_manifest(store.manifest(stage1.image_id)), run, strict=strict)
+    pod = create(g, store, options, stage1, uuid_file=run.uuid_file_save, to_run=True)
     if run.interactive and len(pod.app_names()) > 1:
         raise UsageError("interactive option only supports pods with one app")
-    strict = run.strict or options.strict
     if run.dry_run:
         return _dry_run(g, store, pod, run, mode, strict=strict, remove=True)
     pod.to_run()
@@ -73,7 +78,9 @@ def run_prepared(g: Globals, uuid: str, run: RunOptions) -> int:
             if tree_id is not None and not store.tree_ready(tree_id) and store.ensure_tree(app.image.id) != tree_id:
                 # Rendered anew after a restart of the machine, from other dependencies than before.
                 raise StateError(f"the tree of app {app.name} is not there any more: prepare the pod again")
+        _ensure_stage1_tree(store, pod)
         strict = run.strict or pod.exists(STRICT_FILE)
+        check_promises(stage1_image.entry_points(pod), run, strict=strict)
         if run.dry_run:
             if not pod.lock():
                 raise StateError(f"pod {quoted(pod.uuid)} is not prepared")
@@ -81,6 +88,28 @@ def run_prepared(g: Globals, uuid: str, run: RunOptions) -> int:
         pod.to_run()
     _replace_file(pod, TRUST_FILE, trust)
     return _start(g, store, pod, run, mode, strict=strict)
+
+
+def _ensure_stage1_tree(store: Store, pod: Pod) -> None:
+    """Render the tree of a foreign stage1 again if a restart of the machine made it doubtful. Raises RktpyError."""
+    tree_id = pod.stage1_tree_id
+    if tree_id is None or not pod.uses_overlay or store.tree_ready(tree_id):
+        return
+    from rktpy.store.trees import image_of
+
+    image_id = image_of(store.layout, tree_id)
+    if not image_id or store.ensure_tree(image_id) != tree_id:
+        raise StateError("the tree of stage1 is not there any more: prepare the pod again")
+
+
+def check_promises(points: EntryPoints, run: RunOptions, *, strict: bool) -> None:
+    """Refuse what this stage1 cannot keep and what must not be dropped in silence. Raises NotEnforced, UsageError."""
+    version = points.interface_version
+    if version < contract.REPORT_SINCE:
+        if strict:
+            raise NotEnforced(f"--strict: this stage1 (interface version {version}) does not tell what it enforces")
+        if run.dry_run:
+            raise UsageError(f"--dry-run: this stage1 (interface version {version}) cannot tell its plan")
 
 
 def net_list(values: tuple[str, ...]) -> dict[str, str]:
@@ -186,8 +215,8 @@ def run_arguments(
 ) -> list[str]:
     """The arguments of the run entry point of a stage1 that speaks interface ``version``.
 
-    What an old stage1 does not know is left out with a warning, as rkt does; but what would weaken the pod in silence raises
-    NotEnforced, and ``--dry-run`` UsageError.
+    What an old stage1 does not know is left out with a warning, as rkt does. Raises UsageError for a mutable pod where there are
+    none; see also :func:`check_promises`.
     """
     networks = [f"{name}:{arguments}" if arguments else name for name, arguments in net_list(run.net).items()]
     arguments = ["--debug"] if g.debug else []
@@ -221,12 +250,8 @@ def run_arguments(
     if run.ipc:
         _add(arguments, "--ipc", f"--ipc={run.ipc}", version, contract.IPC_SINCE)
     if strict:
-        if version < contract.REPORT_SINCE:
-            raise NotEnforced(f"--strict: this stage1 (interface version {version}) does not tell what it enforces")
         arguments.append("--strict")
     if run.dry_run:
-        if version < contract.REPORT_SINCE:
-            raise UsageError(f"--dry-run: this stage1 (interface version {version}) cannot tell its plan")
         arguments.append("--dry-run")
     arguments.append(uuid)
     return arguments

@@ -167,7 +167,10 @@ def test_what_an_old_stage1_cannot_promise_is_refused(pods: Pods) -> None:
     for flag, message in (("--strict", "does not tell what it enforces"), ("--dry-run", "cannot tell its plan")):
         done = pods.command("run", stage1, flag, "example.com/app", status=254)
         assert message in done.stderr
-        assert not list(pods.rktpy.data.glob("pods/*/*/called.run.args"))
+        assert not (pods.rktpy.data / "pods").exists()
+    uuid = pods.command("prepare", "--strict", stage1, "example.com/app").stdout.strip()
+    assert "does not tell what it enforces" in pods.command("run-prepared", uuid, status=254).stderr
+    assert pods.only("prepared").name == uuid
 
 
 def test_mounts_stay_in_the_pod(pods: Pods) -> None:
@@ -243,6 +246,14 @@ def test_prepare_and_run_prepared(pods: Pods) -> None:
     assert lines(pod / "called.run.args")[1:] == ["--net=none", f"--local-config={pods.rktpy.config}", uuid]
     assert '"exec":["/bin/sh","-c","x"]' in (pod / "pod").read_text()
     assert f'pod "{uuid}" is not prepared' in pods.command("run-prepared", uuid, status=254).stderr
+
+
+def test_stage1_tree_that_a_restart_made_doubtful_is_rendered_again(pods: Pods) -> None:
+    uuid = pods.command("prepare", pods.stage1(), "example.com/app").stdout.strip()
+    tree = pods.rktpy.data / "cas/tree" / (pods.only("prepared") / "stage1TreeStoreID").read_text()
+    (tree / "rendered").write_text("00000000-0000-0000-0000-000000000000\n")
+    (tree / "rootfs/usr/lib/run").unlink()
+    pods.command("run-prepared", uuid, status=7)
 
 
 def test_an_image_without_entry_points_is_no_stage1(pods: Pods) -> None:

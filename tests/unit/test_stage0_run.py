@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from rktpy.errors import FormatError, NotEnforced, NotFoundError, RktpyError, UsageError
+from rktpy.formats.stage1 import EntryPoints
 from rktpy.stage0 import dns, metadata, pod_states, pods, stage1_image
 from rktpy.stage0.dns import DNSMode
 from rktpy.stage0.mounts import mounts_below
 from rktpy.stage0.options import Globals, InsecureOptions, RunOptions, Stage1Choice
 from rktpy.stage0.overlay import why_not
 from rktpy.stage0.private_users import UserRange, random_range
-from rktpy.stage0.run import net_list, run_arguments
+from rktpy.stage0.run import check_promises, net_list, run_arguments
 from rktpy.stage0.stage1_image import Stage1
 
 UUID = "6733c088-a507-4694-aabf-111111111111"
@@ -136,9 +137,10 @@ def test_arguments_in_order() -> None:
 def test_promises_that_an_old_stage1_cannot_keep() -> None:
     g = Globals()
     with pytest.raises(NotEnforced):
-        run_arguments(g, RunOptions(), UUID, 6, strict=True)
+        check_promises(EntryPoints("run", interface_version=6), RunOptions(), strict=True)
     with pytest.raises(UsageError):
-        run_arguments(g, RunOptions(dry_run=True), UUID, 6)
+        check_promises(EntryPoints("run", interface_version=6), RunOptions(dry_run=True), strict=False)
+    check_promises(EntryPoints("run", interface_version=7), RunOptions(dry_run=True), strict=True)
     with pytest.raises(UsageError):
         run_arguments(g, RunOptions(), UUID, 4, mutable=True)
 
