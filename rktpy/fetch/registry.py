@@ -154,9 +154,16 @@ class Registry:
         if descriptor.data is not None:
             data = descriptor.data
             verify_bytes(data, descriptor.digest, f"{self._reference.text}, embedded configuration")
-        else:
-            data = self._first(lambda session: session.small_blob(descriptor, limits.CONFIG_BYTES))
-        sink.put_blob(data, descriptor.digest)
+            sink.put_blob(data, descriptor.digest)
+            return data
+        with sink.partial(descriptor.digest) as partial:
+            # Another process may have brought it while we waited for the lock.
+            if sink.blob_size(descriptor.digest) == descriptor.size:
+                data = sink.read_blob(descriptor.digest, limits.CONFIG_BYTES)
+            else:
+                data = self._first(lambda session: session.small_blob(descriptor, limits.CONFIG_BYTES))
+                sink.put_blob(data, descriptor.digest)
+            partial.discard()
         return data
 
     def _sources(self, blob: Descriptor) -> Iterator[Source]:
