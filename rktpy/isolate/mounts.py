@@ -56,12 +56,17 @@ class BindRoot(Operation):
 
 
 class Bind(Operation):
-    """Mount ``source``, a path of the host, at ``target`` inside the root."""
+    """Mount ``source``, a path of the host, at ``target`` inside the root.
+
+    ``namespace`` is the path of another mount namespace to take ``source`` from. A shared mount taken from there stays a peer of
+    the original: what is mounted below either shows up in the other.
+    """
 
     source: str
     target: str
     recursive: bool = False
     read_only: bool = False
+    namespace: str = ""
 
     def describe(self) -> str:
         words = ["bind"]
@@ -69,11 +74,16 @@ class Bind(Operation):
             words.append("recursively")
         if self.read_only:
             words.append("read-only")
+        if self.namespace:
+            words.append("shared")
         return f"{' '.join(words)} {shown(self.source)} at {shown(self.target)}"
 
     def execute(self, root: Root) -> None:
         recursive = c.AT_RECURSIVE if self.recursive else 0
-        tree = syscalls.open_tree(c.AT_FDCWD, self.source, _CLONE | recursive)
+        if self.namespace:
+            tree = _tree_of_namespace(self.namespace, self.source, _CLONE | recursive)
+        else:
+            tree = syscalls.open_tree(c.AT_FDCWD, self.source, _CLONE | recursive)
         try:
             if self.read_only:
                 syscalls.mount_setattr(tree, "", c.AT_EMPTY_PATH | recursive, c.MOUNT_ATTR_RDONLY, 0, 0, 0)
@@ -90,6 +100,23 @@ class Bind(Operation):
                 os.close(target)
         finally:
             os.close(tree)
+
+
+def _tree_of_namespace(namespace: str, source: str, flags: int) -> int:
+    """open_tree(2) in another mount namespace. The process is there for that one call; its working directory stays."""
+    here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    own = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    other = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        syscalls.setns(other, c.CLONE_NEWNS)
+        try:
+            return syscalls.open_tree(c.AT_FDCWD, source, flags)
+        finally:
+            syscalls.setns(own, c.CLONE_NEWNS)
+            os.fchdir(here)
+    finally:
+        for fd in (here, own, other):
+            os.close(fd)
 
 
 class Tmpfs(Operation):

@@ -98,7 +98,8 @@ def _last(isolators: tuple[Isolator, ...], app: str, report: list[Enforcement]) 
         elif isinstance(parsed, AppArmorProfile):
             apparmor = parsed.profile
         elif one.name not in _PRIVILEGES or not app:
-            report.append(Enforcement(one.name, app, "ignored", _REASONS.get(one.name, "unknown isolator")))
+            reason = "it counts for an app, not for a pod" if one.name in _PRIVILEGES else "unknown isolator"
+            report.append(Enforcement(one.name, app, "ignored", _REASONS.get(one.name, reason)))
             continue
         if isinstance(parsed, (Memory, CPU)) and parsed.request is not None and parsed.request != parsed.limit:
             without_limit = parsed.limit is None
@@ -114,6 +115,7 @@ def report_options(arguments: Arguments, pod: FlyPod) -> list[Enforcement]:
     def ignored(option: str, reason: str, app: str = "") -> None:
         report.append(Enforcement(option, app, "ignored", reason))
 
+    # "default" is what stage0 says when the user said nothing.
     networks = [name for name in arguments.text("net").split(",") if name not in ("", "host", "default")]
     if networks:
         ignored("--net", f"the app uses the host's network, not {', '.join(networks)}")

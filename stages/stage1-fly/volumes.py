@@ -1,8 +1,11 @@
 """Volumes of the app, as operations.
 
 Which volume goes where is decided as rkt does it: the mounts of the runtime app first; then mount points of the app without a
-mount get the volume of their name, or an empty volume that is made for them. Deeper targets come after shallower ones. As in
-rkt's fly a host volume is bound with its sub-mounts only when it says ``recursive=true``. Hot-path module.
+mount get the volume of their name, or an empty volume that is made for them. Deeper targets come after shallower ones.
+
+As in rkt's fly a host volume is bound with its sub-mounts only when it says ``recursive=true``; and a volume that is a mount point
+which the host shares stays shared with it, so that what the app mounts there shows up on the host. Unlike rkt, fly makes no mount
+of the host shared that is not. Hot-path module.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from rktpy.isolate.plan import Operation, shown
 from rktpy.isolate.root import Root
 from rktpy.log import debug, note
 from rktpy.record import Record
+from rktpy.stage1.fly.private import host_namespace, shared_mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,6 +115,8 @@ def volume_operations(mounts: tuple[VolumeMount, ...], directory: str) -> list[O
     """What puts the volumes of a pod in ``directory`` in place."""
     operations: list[Operation] = []
     made: set[str] = set()
+    shared: frozenset[str] = shared_mounts() if any(mount.volume.kind == "host" for mount in mounts) else frozenset()
+    host = host_namespace() if shared else ""
     for mount in mounts:
         volume = mount.volume
         source = volume.source
@@ -120,7 +126,8 @@ def volume_operations(mounts: tuple[VolumeMount, ...], directory: str) -> list[O
                 made.add(source)
                 copied = mount.path if mount.from_image else ""
                 operations.append(EmptyVolume(source, volume.mode_bits, volume.uid or 0, volume.gid or 0, copied))
-        operations.append(Bind(source, mount.path, bool(volume.recursive), mount.read_only))
+        namespace = host if volume.kind == "host" and os.path.realpath(source) in shared else ""
+        operations.append(Bind(source, mount.path, bool(volume.recursive), mount.read_only, namespace))
     return operations
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +150,16 @@ def test_environment() -> None:
     nobody = app_environment("web", app, User(5, 5))
     assert "USER" not in nobody and nobody["HOME"] == "/"
     assert app_environment("web", app, User(0, 0))["HOME"] == "/root"
+
+
+@pytest.mark.parametrize("name", ["run", "enter", "stop", "gc"])
+def test_entry_points_load_little(name: str) -> None:
+    """Only what is free at start-up or our own (the C library's modules of Python, no re, json, typing, enum ...)."""
+    program = (
+        f"import sys; sys.path.append({str(FLY.parent.parent)!r}); before = set(sys.modules); import rktpy.stage1.fly.{name}; "
+        "print(*sorted(m for m in set(sys.modules) - before if not m.startswith('rktpy.')))"
+    )
+    python = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
+    done = subprocess.run([python, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
+    free = {"_socket", "_stat", "_collections_abc", "_json", "_struct", "errno", "genericpath", "os", "os.path", "posixpath"}
+    assert set(done.stdout.split()) <= free | {"rktpy", "stat", "struct", "select", "fcntl", "zlib", "time", "__future__"}
