@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from posix import geteuid
+
 from rktpy.cli import images
 from rktpy.cli.image_ids import shown_id
 from rktpy.cli.output import out
@@ -19,7 +21,8 @@ def run(arguments: Arguments) -> int:
     apps = images.of(arguments).apps()
     if not apps:
         raise UsageError("must provide at least one image")
-    options = fetch_options(arguments, render=arguments.switch("render"))
+    # Only root can give files their owners; others fetch, and the first run renders.
+    options = fetch_options(arguments, render=arguments.switch("render") and geteuid() == 0)
     g = settings(arguments)
 
     from rktpy.stage0.images import find_or_fetch

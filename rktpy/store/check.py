@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rktpy.errors import DigestMismatch, NotFoundError, RktpyError, StoreError
 from rktpy.record import Record
@@ -267,12 +267,9 @@ def _circles(edges: list[tuple[str, str]]) -> list[list[str]]:
     """The images that depend on each other in a circle, circle by circle."""
     if not edges:
         return []
-    from importlib import import_module
+    import networkx
 
-    # It carries no types, and takes long to import.
-    networkx: Any = import_module("networkx")
-    graph = networkx.DiGraph(edges)
-    parts: list[list[str]] = [sorted(part) for part in networkx.strongly_connected_components(graph)]
+    parts = [sorted(part) for part in networkx.strongly_connected_components(networkx.DiGraph(edges))]
     return sorted([part for part in parts if len(part) > 1 or (part[0], part[0]) in edges])
 
 

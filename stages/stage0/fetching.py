@@ -207,21 +207,32 @@ def check_name(manifest: ImageManifest, wanted: AppReference) -> None:
 def fetch_dependencies(g: Globals, store: Store, image_id: str, options: FetchOptions) -> None:
     """Fetch what an ACI depends on, and what that depends on, until nothing is missing.
 
-    With the pull policy ``update`` each dependency is asked for once even if one is in the store. Raises what fetching raises.
+    With the pull policy ``update`` each dependency is asked for once even if one is in the store. Raises InputError for a circle
+    of dependencies (naming it) or for too many, and what fetching raises.
     """
+    if not store.manifest(image_id).dependencies:
+        return
+    import networkx
+
+    graph: networkx.DiGraph[str] = networkx.DiGraph()
     asked: set[str] = set()
     pending = [image_id]
     while pending:
         current = pending.pop()
         for dependency in store.manifest(current).dependencies:
             reference = AppReference(dependency.image_name, dependency.labels)
-            key = f"{reference.text} {dependency.image_id}"
+            key = f"{current} {reference.text} {dependency.image_id}"
             if key in asked:
                 continue
             asked.add(key)
             if len(asked) > _MAX_DEPENDENCIES:
                 raise InputError(f"image {image_id} has more than {_MAX_DEPENDENCIES} dependencies")
-            pending.append(_dependency(g, store, dependency, reference, options))
+            found = _dependency(g, store, dependency, reference, options)
+            graph.add_edge(current, found)
+            if not networkx.is_directed_acyclic_graph(graph):
+                names = [store.record(edge[0]).name for edge in networkx.find_cycle(graph)]
+                raise InputError(f"image dependencies form a cycle: {' -> '.join([*names, names[0]])}")
+            pending.append(found)
     try:
         order(store.layout, image_id)
     except MissingDependency as error:
