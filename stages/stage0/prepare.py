@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from rktpy.errors import UsageError
+from rktpy.errors import RktpyError, UsageError
 from rktpy.formats import stage1 as contract
 from rktpy.log import debug, note
 from rktpy.stage0 import images, overlay, podmanifest, pods, stage1_image
@@ -70,17 +70,27 @@ def create(g: Globals, store: Store, options: PodOptions, stage1: Stage1, *, uui
         pod = pods.create(g.data_dir, detached=to_run)
         try:
             if uuid_file:
-                pods.write_uuid_file(uuid_file, pod.uuid)
+                _save_uuid(uuid_file, pod.uuid)
             writer = _Writer(pod, use_overlay, users)
             writer.stage1(store, stage1)
             writer.directory(contract.APPS_INFO_DIR)
             for name, image in zip(names, found, strict=True):
                 writer.app(store, name, image)
             writer.pod(data, trust, strict=options.strict)
+        except OSError as error:
+            pod.close()
+            raise RktpyError("error setting up stage0") from error
         except BaseException:
             pod.close()
             raise
     return pod
+
+
+def _save_uuid(path: str, uuid: str) -> None:
+    try:
+        pods.write_uuid_file(path, uuid)
+    except OSError as error:
+        raise RktpyError("error saving pod UUID to file") from error
 
 
 def _user_range(options: PodOptions) -> UserRange | None:

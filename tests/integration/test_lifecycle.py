@@ -271,6 +271,23 @@ def test_uuid_is_saved_before_anything_can_fail_late(pods: Pods, tmp_path: Path)
     assert pods("rm", f"--uuid-file={saved}").stdout == f'"{uuid}"\n'
 
 
+def test_full_disk_is_told_and_leaves_what_gc_removes(pods: Pods, tmp_path: Path) -> None:
+    uuid = pods.prepare()
+    done = pods("run", "--uuid-file-save=/does/not/exist", IMAGE, "--exec=/bin/true", status=254)
+    assert done.stderr.splitlines()[-1] == "run: error saving pod UUID to file: /does/not/exist: no such file or directory"
+    base = pods.data / "pods"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=20", "small", str(base)], check=True)
+    try:
+        done = pods("prepare", IMAGE, status=254)
+        assert "prepare: error setting up stage0: " in done.stderr and "no space left on device" in done.stderr
+        assert [pod["state"] for pod in pods.documents().values()] == ["aborted prepare"]
+        pods("gc")
+        assert pods.where() == {}
+    finally:
+        subprocess.run(["umount", str(base)], check=True)
+    assert uuid in pods.where()["prepared"]
+
+
 @pytest.mark.parametrize("option", ["--no-overlay=true", "--no-overlay=false"])
 def test_export(pods: Pods, option: str, tmp_path: Path) -> None:
     pods.sh(
