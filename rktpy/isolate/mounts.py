@@ -58,8 +58,8 @@ class BindRoot(Operation):
 class Bind(Operation):
     """Mount ``source``, a path of the host, at ``target`` inside the root.
 
-    ``namespace`` is the path of another mount namespace to take ``source`` from. A shared mount taken from there stays a peer of
-    the original: what is mounted below either shows up in the other.
+    ``namespace`` is the path of another mount namespace to take ``source`` from, if it is the same file there. A shared mount taken
+    from there stays a peer of the original: what is mounted below either shows up in the other.
     """
 
     source: str
@@ -80,9 +80,8 @@ class Bind(Operation):
 
     def execute(self, root: Root) -> None:
         recursive = c.AT_RECURSIVE if self.recursive else 0
-        if self.namespace:
-            tree = _tree_of_namespace(self.namespace, self.source, _CLONE | recursive)
-        else:
+        tree = _tree_of_namespace(self.namespace, self.source, _CLONE | recursive) if self.namespace else -1
+        if tree < 0:
             tree = syscalls.open_tree(c.AT_FDCWD, self.source, _CLONE | recursive)
         try:
             if self.read_only:
@@ -103,17 +102,24 @@ class Bind(Operation):
 
 
 def _tree_of_namespace(namespace: str, source: str, flags: int) -> int:
-    """open_tree(2) in another mount namespace. The process is there for that one call; its working directory stays."""
+    """open_tree(2) in another mount namespace, -1 when ``source`` is something else there. The working directory stays."""
+    expected = os.stat(source)
     here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     own = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     other = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
     try:
         syscalls.setns(other, c.CLONE_NEWNS)
         try:
-            return syscalls.open_tree(c.AT_FDCWD, source, flags)
+            tree = syscalls.open_tree(c.AT_FDCWD, source, flags)
+        except FileNotFoundError:
+            return -1
         finally:
             syscalls.setns(own, c.CLONE_NEWNS)
             os.fchdir(here)
+        if os.path.samestat(os.fstat(tree), expected):
+            return tree
+        os.close(tree)
+        return -1
     finally:
         for fd in (here, own, other):
             os.close(fd)

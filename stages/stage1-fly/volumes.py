@@ -3,9 +3,9 @@
 Which volume goes where is decided as rkt does it: the mounts of the runtime app first; then mount points of the app without a
 mount get the volume of their name, or an empty volume that is made for them. Deeper targets come after shallower ones.
 
-As in rkt's fly a host volume is bound with its sub-mounts only when it says ``recursive=true``; and a volume that is a mount point
-which the host shares stays shared with it, so that what the app mounts there shows up on the host. Unlike rkt, fly makes no mount
-of the host shared that is not. Hot-path module.
+As in rkt's fly a host volume is bound with its sub-mounts only when it says ``recursive=true``; and a volume that is a mount
+point which the host shares stays shared with it, so that what the app mounts there shows up on the host. Unlike rkt, fly makes no
+mount of the host shared that is not. Hot-path module.
 """
 
 from __future__ import annotations

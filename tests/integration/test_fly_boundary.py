@@ -196,3 +196,33 @@ def test_without_the_extension(tmp_path: Path) -> None:
     finally:
         os.close(lock)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["0000000000000001", "2"], "")
+
+
+def test_a_source_that_is_something_else_on_the_host(tmp_path: Path) -> None:
+    """The caller's own view of a path counts, not that of the namespace it came from."""
+    data = tmp_path / "data"
+    data.mkdir()
+    pod = make_pod(
+        tmp_path / "p",
+        shell("ls /data"),
+        runtime={"mounts": [{"volume": "data", "path": "/data"}]},
+        pod={"volumes": [{"name": "data", "kind": "host", "source": str(data)}]},
+    )
+    inside = (
+        f"mount --make-rshared / && mount -t tmpfs t {data} && touch {data}/mine && cd {pod} && exec {ENTRY_POINTS}/run {UUID}"
+    )
+    lock = os.open(pod, os.O_RDONLY)
+    try:
+        done = subprocess.run(
+            ["unshare", "-m", "--propagation", "private", "sh", "-c", inside],
+            env={"RKT_LOCK_FD": str(lock), "PATH": os.environ["PATH"]},
+            pass_fds=(lock,),
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    finally:
+        os.close(lock)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "mine\n", "")
+    assert os.listdir(data) == []
