@@ -38,18 +38,24 @@ def gc(
     """Mark pods that are no longer used, and unless ``mark_only`` remove those marked more than ``grace_ns`` ago.
 
     ``tell`` is called with ``Garbage collecting pod "<uuid>"`` before each removal. What goes wrong with one pod is noted and
-    does not keep the others from being collected. Raises RktpyError when some pod could not be removed.
+    does not keep the others from being collected. Raises RktpyError when some pod could not be marked or removed.
     """
     data_dir = g.data_dir
-    _mark(data_dir, "run", EXITED, "moving pod {} to garbage")
-    _mark(data_dir, "prepare", ABORTED_PREPARE, "moving failed prepare {} to garbage")
-    if mark_only:
-        return
-    _remove_embryos(data_dir)
-    _expire(data_dir, expire_prepared_ns)
+    failed = _mark(data_dir, "run", EXITED, "moving pod {} to garbage")
+    failed += _mark(data_dir, "prepare", ABORTED_PREPARE, "moving failed prepare {} to garbage")
+    if not mark_only:
+        _remove_embryos(data_dir)
+        failed += _expire(data_dir, expire_prepared_ns)
+        failed += _remove_marked(g, grace_ns, tell)
+    if failed:
+        raise RktpyError(f"failed to mark or remove {failed} pod(s)")
+
+
+def _remove_marked(g: Globals, grace_ns: int, tell: Callable[[str], object] | None) -> int:
+    """Remove what was marked long enough ago; how many pods could not be removed."""
     deleter = Deleter(g)
     failed = 0
-    for pod in walk(data_dir, ("exited-garbage", "garbage")):
+    for pod in walk(g.data_dir, ("exited-garbage", "garbage")):
         if pod.directory == "exited-garbage" and (pod.gc_marked_ns or 0) + grace_ns >= time_ns():
             note("gc", f"pod {quoted(pod.uuid)} not removed: still within grace period ({_duration(grace_ns)})")
             continue
@@ -62,27 +68,36 @@ def gc(
         except (RktpyError, OSError) as error:
             note("gc", innermost(error))
             failed += 1
-    if failed:
-        raise RktpyError(f"failed to remove {failed} pod(s)")
+    return failed
 
 
-def _mark(data_dir: str, directory: str, state: str, message: str) -> None:
-    moved = False
+def _mark(data_dir: str, directory: str, state: str, message: str) -> int:
+    """Mark the pods in a state; how many could not be marked."""
+    moved = failed = 0
     for pod in walk(data_dir, (directory,)):
         if pod.state == state:
             note("gc", message.format(quoted(pod.uuid)))
-            moved |= _move(pod)
+            if _move(pod):
+                moved += 1
+            else:
+                failed += 1
     if moved:
         _sync(data_dir, directory)
+    return failed
 
 
 def _move(pod: Pod) -> bool:
+    """Move a pod to a garbage directory, or leave that to the command that was faster. False when it cannot be moved."""
     try:
         # One sync for all of them follows.
-        return pod.to_exited_garbage(sync=False) if pod.directory == "run" else pod.to_garbage(sync=False)
+        if pod.directory == "run":
+            pod.to_exited_garbage(sync=False)
+        else:
+            pod.to_garbage(sync=False)
     except OSError as error:
         note("gc", f"rename error: {innermost(error)}")
         return False
+    return True
 
 
 def _sync(data_dir: str, source: str) -> None:
@@ -91,14 +106,19 @@ def _sync(data_dir: str, source: str) -> None:
     sync_dir(f"{base}/{source}")
 
 
-def _expire(data_dir: str, expire_prepared_ns: int) -> None:
-    moved = False
+def _expire(data_dir: str, expire_prepared_ns: int) -> int:
+    """Mark the pods that were prepared too long ago; how many could not be marked."""
+    moved = failed = 0
     for pod in walk(data_dir, ("prepared",)):
         if os.fstat(pod.fileno()).st_ctime_ns + expire_prepared_ns < time_ns():
             note("gc", f"moving expired prepared pod {quoted(pod.uuid)} to garbage")
-            moved |= _move(pod)
+            if _move(pod):
+                moved += 1
+            else:
+                failed += 1
     if moved:
         _sync(data_dir, "prepared")
+    return failed
 
 
 def _remove_embryos(data_dir: str) -> None:
