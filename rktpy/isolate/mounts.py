@@ -58,8 +58,8 @@ class BindRoot(Operation):
 class Bind(Operation):
     """Mount ``source``, a path of the host, at ``target`` inside the root.
 
-    ``namespace`` is the path of another mount namespace to take ``source`` from, if it is the same file there. A shared mount taken
-    from there stays a peer of the original: what is mounted below either shows up in the other.
+    ``namespace`` is the path of another mount namespace to take ``source`` from, if it is the same file there. A shared mount
+    taken from there stays a peer of the original: what is mounted below either shows up in the other.
     """
 
     source: str

@@ -80,7 +80,7 @@ def _enter(holder: Holder, pod: FlyPod, command: list[str]) -> NoReturn:
     syscalls.setns(namespace, c.CLONE_NEWNS)
     os.fchdir(root.fd)
     os.chroot(".")
-    become(program, tuple(command), environment, privileges, root)
+    become(program, tuple(command), environment, privileges.operations, root)
 
 
 def _restrictions() -> Restrictions:

@@ -37,8 +37,7 @@ from rktpy.formats.stage1 import Enforcement, write_report
 from rktpy.isolate.executable import find_executable
 from rktpy.isolate.mounts import Bind, BindRoot, OwnMountNamespace, PivotRoot, RemountReadonly, Tmpfs, WriteFile
 from rktpy.isolate.plan import Operation, describe_plan, execute_plan, shown
-from rktpy.isolate.privileges import SWITCHED_OFF, Privileges, Restrictions, app_privileges
-from rktpy.isolate.process import WorkingDirectory
+from rktpy.isolate.process import Credentials, WorkingDirectory
 from rktpy.isolate.root import Root
 from rktpy.isolate.users import resolve_user
 from rktpy.linux import constants as c
@@ -118,14 +117,14 @@ def main(argv: list[str]) -> int:
         report.append(Enforcement(APPARMOR_PROFILE_NAME, pod.name))
     subtree = None
     if wanted.needs_cgroup:
-        subtree, entries = apply_cgroup(wanted, pod)
-        report += entries
+        subtree, limited = apply_cgroup(wanted, pod)
+        report += limited
     if wanted.oom_score_adj is not None:
         report.append(apply_oom_score(wanted.oom_score_adj, pod.name))
     execute_plan(mounts, root)
     user = app_user(pod, root)
-    privileges = privileges_of(pod, user, arguments)
-    report += privileges.report
+    privileges, entries = privileges_of(pod, user, arguments)
+    report += entries
     _report(report, arguments.is_set("strict"))
     if subtree is not None:
         subtree.enter()
@@ -152,10 +151,10 @@ def main(argv: list[str]) -> int:
 def _dry_run(pod: FlyPod, root: Root, arguments: Arguments, mounts: tuple[Operation, ...]) -> None:
     """Print the plan on stdout."""
     _wanted, report = read_isolators(pod)
-    privileges = privileges_of(pod, app_user(pod, root), arguments)
-    plan = (*mounts, PivotRoot(), WorkingDirectory(pod.app.working_directory or "/"), *privileges.operations)
+    privileges, entries = privileges_of(pod, app_user(pod, root), arguments)
+    plan = (*mounts, PivotRoot(), WorkingDirectory(pod.app.working_directory or "/"), *privileges)
     lines = describe_plan(plan) + f"execute {' '.join(map(shown, pod.app.exec))}\n"
-    for entry in (*report, *report_options(arguments, pod), *privileges.report):
+    for entry in (*report, *report_options(arguments, pod), *entries):
         if entry.outcome != "enforced":
             lines += f"{entry}\n"
     os.write(1, lines.encode("utf-8", "backslashreplace"))
@@ -196,15 +195,20 @@ def app_user(pod: FlyPod, root: Root) -> User:
     return resolve_user(root, app.user, app.group, app.supplementary_gids, group_may_be_uid=may_be_uid)
 
 
-def privileges_of(pod: FlyPod, user: User, arguments: Arguments) -> Privileges:
-    """The app's privileges: the caller's, but for what isolators take away."""
+def privileges_of(pod: FlyPod, user: User, arguments: Arguments) -> tuple[tuple[Operation, ...], tuple[Enforcement, ...]]:
+    """What gives the app its privileges (the caller's, but for what isolators take away), and the report about isolators."""
+    if not pod.app.isolators:
+        return (Credentials(user.uid, user.gid, user.groups),), ()
+    from rktpy.isolate.privileges import Restrictions, app_privileges
+
     restrictions = Restrictions(
         default_capabilities=False,
         default_seccomp=False,
         no_capabilities=arguments.is_set("disable-capabilities-restriction"),
         no_seccomp=arguments.is_set("disable-seccomp"),
     )
-    return app_privileges(pod.name, pod.app.isolators, user, restrictions)
+    privileges = app_privileges(pod.name, pod.app.isolators, user, restrictions)
+    return privileges.operations, privileges.report
 
 
 def _lock_fd() -> int:
@@ -224,8 +228,12 @@ def _report(report: list[Enforcement], strict: bool) -> None:
     weak = [entry for entry in report if entry.outcome != "enforced"]
     for entry in weak:
         note("stage1", str(entry))
+    if not strict or not weak:
+        return
+    from rktpy.isolate.privileges import SWITCHED_OFF
+
     refused = [entry for entry in weak if entry.reason != SWITCHED_OFF]
-    if strict and refused:
+    if refused:
         raise NotEnforced(f"refusing to run the pod: {refused[0]}")
 
 
@@ -283,7 +291,12 @@ def _default_signals() -> None:
 
 
 def become(
-    program: str, argv: tuple[str, ...], environment: dict[str, str], privileges: Privileges, root: Root, lock_fd: int = -1
+    program: str,
+    argv: tuple[str, ...],
+    environment: dict[str, str],
+    privileges: tuple[Operation, ...],
+    root: Root,
+    lock_fd: int = -1,
 ) -> NoReturn:
     """Drop privileges and execute ``program``. Of the open files it gets 0, 1, 2 and ``lock_fd``, if there is one."""
     debug("stage1", f"execing {shown(program)}")
@@ -292,7 +305,7 @@ def become(
         os.set_inheritable(lock_fd, True)
     _default_signals()
     arguments = [program, *argv[1:]]
-    execute_plan(privileges.operations, root)
+    execute_plan(privileges, root)
     try:
         os.execve(program, arguments, environment)
     except OSError as error:
