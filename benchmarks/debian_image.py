@@ -1,4 +1,4 @@
-"""A real Debian image of 150-250 MB, as OCI layouts with gzip and zstd layers, and a docker-registry that serves it on loopback."""
+"""A real Debian image of 150-250 MB, as OCI layouts with gzip and zstd layers, and a docker-registry that serves it."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ Hot-path module.
 
 from __future__ import annotations
 
-from _json import make_encoder, make_scanner, encode_basestring
+from _json import encode_basestring, make_encoder, make_scanner
+
 from rktpy.errors import FormatError
 
 TYPE_CHECKING = False

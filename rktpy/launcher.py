@@ -2,10 +2,10 @@
 
     python3 launcher.py TARGET INTERPRETER DIRECTORY...
 
-pip's console scripts start the interpreter with ``site``, which takes as long again as the interpreter itself and lets the user's
-environment change what is imported. The launcher carries ``-IS`` in its shebang and names the DIRECTORYs (the site-packages of the
-installation, or a checkout and the site-packages it uses) itself; they come after the standard library, so nothing in them can
-stand in for one of its modules.
+pip's console scripts start the interpreter with ``site``, which costs time and lets the user's environment change what is
+imported. The launcher carries ``-IS`` in its shebang and names the DIRECTORYs (the site-packages of the installation, or a
+checkout and the site-packages it uses) itself; they come after the standard library, so nothing in them can stand in for one of
+its modules.
 """
 
 from __future__ import annotations

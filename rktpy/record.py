@@ -33,7 +33,8 @@ class Record:
     def __init_subclass__(cls) -> None:
         fields = list(cls._fields)
         defaults = dict(cls._defaults)
-        for name, annotation in cls.__dict__.get("__annotations__", {}).items():
+        annotations = vars(cls).get("__annotations__", {})
+        for name, annotation in annotations.items():
             if name.startswith("__") or "ClassVar" in str(annotation):
                 continue
             if name not in fields:
@@ -50,7 +51,7 @@ class Record:
             fields = self._fields
             if len(args) > len(fields):
                 raise TypeError(f"{type(self).__name__} takes {len(fields)} values, got {len(args)}")
-            values.update(zip(fields, args))
+            values.update(zip(fields, args, strict=False))
             for name in fields[len(args) :]:
                 if name in kwargs:
                     values[name] = kwargs.pop(name)

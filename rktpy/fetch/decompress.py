@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import BinaryIO, cast
 
@@ -11,7 +11,7 @@ from rktpy.errors import ArchiveError
 
 
 @contextmanager
-def opened(fd: int, compression: str, what: str) -> Iterator[Callable[[int], bytes]]:
+def opened(fd: int, compression: str, what: str) -> Generator[Callable[[int], bytes]]:
     """A function that reads the uncompressed bytes of the file ``fd``, which stays open.
 
     ``compression`` is none, gzip, bzip2, xz or zstd. The function raises :class:`ArchiveError` naming ``what`` for damaged data.

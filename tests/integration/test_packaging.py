@@ -50,7 +50,14 @@ def build(source: Path, out: Path, kind: str) -> Path:
 
 def run_version(site: Path, tmp_path: Path) -> str:
     """Run ``rktpy version`` with nothing but ``site`` and the standard library on the path."""
-    program = f"import sys; sys.path.append({str(site)!r}); sys.argv = ['rktpy', 'version']; from rktpy.__main__ import console; console()"
+    lines = (
+        "import sys",
+        f"sys.path.append({str(site)!r})",
+        "sys.argv = ['rktpy', 'version']",
+        "from rktpy.__main__ import console",
+        "console()",
+    )
+    program = "; ".join(lines)
     return subprocess.run(
         [sys.executable, "-I", "-S", "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True
     ).stdout
@@ -106,7 +113,7 @@ def test_editable_install_is_a_plain_path_file(source: Path, tmp_path: Path) -> 
         capture_output=True,
         timeout=300,
     )
-    paths = [p for p in site.glob("__editable__*")]
+    paths = list(site.glob("__editable__*"))
     assert [p.suffix for p in paths] == [".pth"]
     assert paths[0].read_text().strip() == str(source)
     done = subprocess.run([environment / "bin/rktpy", "version"], check=True, capture_output=True, text=True, cwd=tmp_path)
