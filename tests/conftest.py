@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,10 +57,12 @@ class Rktpy:
         ]
 
     def __call__(
-        self, *args: str, status: int | None = 0, timeout: float = 60, **options: object
+        self, *args: str, status: int | None = 0, timeout: float = 60, **options: Any
     ) -> subprocess.CompletedProcess[str]:
         """Run to the end; ``status`` is the exit status that is wanted, ``None`` for any."""
-        done = subprocess.run(self.argv(*args), capture_output=True, text=True, timeout=timeout, check=False, **options)  # type: ignore[call-overload]
+        done: subprocess.CompletedProcess[str] = subprocess.run(
+            self.argv(*args), capture_output=True, text=True, timeout=timeout, check=False, **options
+        )
         if status is not None:
             assert done.returncode == status, f"{args} gave {done.returncode}\nstdout: {done.stdout}\nstderr: {done.stderr}"
         return done
