@@ -12,7 +12,7 @@ from rktpy.fetch.connection import Connection, Pool, basic_authorization, connec
 from rktpy.fetch.http_url import URL
 from rktpy.fetch.proxy import proxy_for
 from rktpy.fetch.retry import Retry
-from rktpy.fetch.wire import Body, Head, Truncated
+from rktpy.fetch.wire import Body, Head, ProtocolError, Truncated
 from rktpy.formats import jsondoc
 from rktpy.record import Record
 
@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable, Mapping
+    from types import TracebackType
     from typing import Protocol
 
     from rktpy.fetch.wire import Headers
@@ -82,8 +83,11 @@ class Response:
     def __enter__(self) -> Response:
         return self
 
-    def __exit__(self, *_exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+        if isinstance(error, ProtocolError):
+            # Whoever takes the body apart does not know where it comes from.
+            raise ProtocolError(f"{self.url.shown}: {error}") from error.__cause__
 
     def close(self) -> None:
         """Give the connection back."""
@@ -312,6 +316,9 @@ class Client:
                 # The server may have closed an idle connection just when we took it: that is no failure.
                 if not connection.used or method not in ("GET", "HEAD"):
                     raise
+            except ProtocolError as error:
+                self.release(connection, False)
+                raise ProtocolError(f"{url.shown}: {error}") from error.__cause__
             except BaseException:
                 self.release(connection, False)
                 raise

@@ -85,32 +85,37 @@ class _Writer(Thread):
                 flushed = self.size
 
 
-def import_aci(layout: Layout, path: str, *, expected_id: str | None = None, limits: Limits | None = None) -> ImportedACI:
+def import_aci(
+    layout: Layout, path: str, *, what: str = "", expected_id: str | None = None, limits: Limits | None = None
+) -> ImportedACI:
     """Store the uncompressed tar of the ACI file at ``path`` (any compression).
+
+    ``what`` is what messages call it, if that is not the path.
 
     ``expected_id`` is the image ID that it must have (rkt's shorter form will do). The tar is an image of the store only once
     its record is added. Raises FetchError when the file cannot be read, ArchiveError or FormatError when it is no ACI,
     DigestMismatch, StoreError.
     """
     limits = limits or Limits()
+    what = what or path
     try:
         source = open(path, "rb", buffering=0)
     except OSError as error:
-        raise FetchError(f"cannot open image {path}") from error
+        raise FetchError(f"cannot open image {what}") from error
     with source:
         try:
             with create_file(layout, "blob", BLOB_MODE) as temporary:
                 writer = _Writer(temporary.fd)
                 writer.start()
                 try:
-                    manifest = _copy(reading(source, path), path, writer, limits)
+                    manifest = _copy(reading(source, what), what, writer, limits)
                 finally:
                     writer.end()
                 if writer.error is not None:
                     raise writer.error
                 value = writer.hash.hexdigest()
                 if expected_id is not None and not f"sha512-{value}".startswith(expected_id):
-                    raise DigestMismatch(f"image {path} has the ID sha512-{value}, not {expected_id}")
+                    raise DigestMismatch(f"image {what} has the ID sha512-{value}, not {expected_id}")
                 digest = f"sha512:{value}"
                 target = layout.blob(digest)
                 fchmod(temporary.fd, BLOB_MODE)
@@ -118,7 +123,7 @@ def import_aci(layout: Layout, path: str, *, expected_id: str | None = None, lim
                 temporary.rename(target)
             sync_directory(target.rpartition("/")[0])
         except OSError as error:
-            raise StoreError(f"cannot store image {path}") from error
+            raise StoreError(f"cannot store image {what}") from error
     return ImportedACI(f"sha512-{value}", ImageManifest.from_bytes(manifest), writer.size, manifest, digest)
 
 

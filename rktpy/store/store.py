@@ -175,14 +175,16 @@ class Store:
 
         return Partial(self._fetching(), key)
 
-    def import_aci(self, path: str, *, expected_id: str | None = None, limits: Limits | None = None) -> ImportedACI:
+    def import_aci(
+        self, path: str, *, what: str = "", expected_id: str | None = None, limits: Limits | None = None
+    ) -> ImportedACI:
         """Store the tar of an ACI file; it is an image only after :meth:`add_image`.
 
         See :func:`rktpy.store.import_aci.import_aci`.
         """
         from rktpy.store.import_aci import import_aci
 
-        return import_aci(self._fetching(), path, expected_id=expected_id, limits=limits)
+        return import_aci(self._fetching(), path, what=what, expected_id=expected_id, limits=limits)
 
     def add_image(self, record: ImageRecord, manifest: bytes) -> ImageRecord:
         """Make an image of blobs that are there, or merge into the image that is there. See :func:`rktpy.store.images.add`."""

@@ -96,7 +96,7 @@ def from_file(g: Globals, store: Store, path: str, signature: str) -> str:
         except OSError as error:
             raise FetchError("error opening ACI file") from error
         try:
-            return verify_and_add(g, store, partial.path, asc)
+            return verify_and_add(g, store, partial.path, path, asc)
         finally:
             partial.discard()
 
@@ -122,6 +122,7 @@ def verify_and_add(
     g: Globals,
     store: Store,
     path: str,
+    what: str,
     signature: bytes | None,
     *,
     wanted: AppReference | None = None,
@@ -131,9 +132,10 @@ def verify_and_add(
 ) -> str:
     """Import the ACI at ``path``, which nobody else can change, check its signature and make it an image; its ID.
 
+    ``what`` is what messages call it.
     ``wanted`` is what was asked for: name and labels must be those. ``signature`` None means that verification is switched off.
     """
-    imported = store.import_aci(path, expected_id=expected_id)
+    imported = store.import_aci(path, what=what, expected_id=expected_id)
     if wanted is not None:
         check_name(imported.manifest, wanted)
     facts: tuple[SignatureFact, ...] = ()

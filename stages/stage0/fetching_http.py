@@ -8,6 +8,7 @@ from contextlib import closing
 from rktpy.errors import FetchError, InputError, RktpyError
 from rktpy.fetch.aci import fetch_aci, signature_url_of
 from rktpy.fetch.discovery import discover_endpoints
+from rktpy.fetch.http_url import parse_url
 from rktpy.fetch.progress_output import open_progress
 from rktpy.log import debug, note
 from rktpy.stage0 import images
@@ -121,7 +122,9 @@ def _download(
             if size is not None and partial.size != size:
                 raise InputError(f"{url}: the image has {partial.size} bytes, the dependency says {size}")
             try:
-                image_id = verify_and_add(g, store, partial.path, asc, wanted=wanted, latest=latest, expected_id=expected_id)
+                image_id = verify_and_add(
+                    g, store, partial.path, parse_url(url).shown, asc, wanted=wanted, latest=latest, expected_id=expected_id
+                )
             finally:
                 partial.discard()
     etag = fetched.etag or (known.etag if known else "")
