@@ -32,6 +32,7 @@ from rktpy.store.image_record import ImageRecord
 from rktpy.store.paths import Layout
 from rktpy.store.remotes import read_remote, write_remote
 from rktpy.trust.decision import Decision, Image, SignatureFact, Step, decide
+from rktpy.trust.keystore import Keystore
 from tests.conftest import ROOT as CHECKOUT
 from tests.conftest import need_tool
 
@@ -225,6 +226,37 @@ def test_rules_of_the_trust_page() -> None:
     assert decide(Image("i", "oci", "n"), (), (), insecure_image=False, now=0).verdict == "rejected"
     assert decide(Image("i", "aci", "n"), (), (), insecure_image=False, now=0).verdict == "rejected"
     assert decide(Image("i", "oci", "n"), (), (), insecure_image=True, now=0).verdict == "accepted"
+
+
+def test_keystore_precedence(tmp_path: Path) -> None:
+    """What the page says about order, masking and which files count."""
+    one_key, other = "1" * 40, "2" * 40
+    store = Keystore(str(tmp_path / "system"), str(tmp_path / "local"))
+
+    def put(place: str, key: str = one_key, text: str = "key") -> None:
+        path = tmp_path / place / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def found(name: str) -> dict[str, str]:
+        return {key.fingerprint: key.path.removeprefix(f"{tmp_path}/") for key in store.keys_for(name)}
+
+    root, prefix = "system/trustedkeys/root.d", "trustedkeys/prefix.d/example.com/app"
+    put(f"system/{prefix}")
+    put(f"system/{prefix}", ".hidden")
+    assert found("example.com/app") == found("example.com/app/web") == {one_key: f"system/{prefix}/{one_key}"}
+    assert found("example.com/app2") == found("example.com") == {}
+    put("local/trustedkeys/root.d", text="")
+    assert found("example.com/app") == {one_key: f"system/{prefix}/{one_key}"}, "an empty root key does not mask a prefix key"
+    put(f"local/{prefix}")
+    assert found("example.com/app") == {one_key: f"local/{prefix}/{one_key}"}
+    put(f"local/{prefix}", text="")
+    assert found("example.com/app") == {}
+    put(root, other)
+    put(f"local/{prefix}", other, "")
+    assert found("example.com/app") == {} and other in found("example.com/other"), "a root key is masked below the prefix"
+    put("local/trustedkeys/prefix.d/example.com", "README")
+    assert "README" in found("example.com")
 
 
 # -- rktpy-store(5) -------------------------------------------------------------------------------------------------------
