@@ -1,13 +1,11 @@
-"""Telling a service manager that a long download is alive (sd_notify(3)): EXTEND_TIMEOUT_USEC= and STATUS=.
-
-Spoken directly: one datagram needs no library.
-"""
+"""Telling a service manager that a long download is alive (sd_notify(3)): EXTEND_TIMEOUT_USEC= and STATUS=."""
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
+
+from systemd import daemon
 
 from rktpy.fetch.progress import Progress
 
@@ -17,10 +15,9 @@ _SECONDS = 1.0
 
 
 class NotifyProgress(Progress):
-    """Reports to the socket ``address`` (``$NOTIFY_SOCKET``) at most once a second, and passes everything on to ``shown``."""
+    """Reports to ``$NOTIFY_SOCKET`` at most once a second, and passes everything on to ``shown``."""
 
-    def __init__(self, address: str, shown: Progress) -> None:
-        self._address = "\0" + address[1:] if address.startswith("@") else address
+    def __init__(self, shown: Progress) -> None:
         self._shown = shown
         self._lock = threading.Lock()
         self._items: dict[str, tuple[int, int | None]] = {}
@@ -62,7 +59,6 @@ class NotifyProgress(Progress):
 
     def _send(self, text: str) -> None:
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-                sender.sendto(text.encode(), self._address)
+            daemon.notify(text)
         except OSError:
             pass  # nobody listens any more, which does not concern the download

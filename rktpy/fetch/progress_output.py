@@ -15,14 +15,13 @@ import threading
 import time
 
 from rktpy.errors import UsageError
-from rktpy.fetch.notify import NotifyProgress
 from rktpy.fetch.progress import Progress
 from rktpy.formats import jsondoc
 from rktpy.log import debugging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    pass
 
 _FRAME_SECONDS = 0.1
 _BAR = 20
@@ -30,12 +29,11 @@ _LABEL = 18
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
-def open_progress(mode: str, *, fd: int = 2, environ: Mapping[str, str] | None = None) -> Progress:
+def open_progress(mode: str, *, fd: int = 2) -> Progress:
     """The progress display for ``mode``: ``auto``, ``json`` or ``none``, written to ``fd``.
 
     ``auto`` is silent unless ``fd`` is a terminal, and with ``--debug``, whose lines a moving bar would tear apart. Close it.
     """
-    environ = os.environ if environ is None else environ
     if mode == "json":
         shown: Progress = JSONProgress(fd)
     elif mode == "auto":
@@ -44,8 +42,11 @@ def open_progress(mode: str, *, fd: int = 2, environ: Mapping[str, str] | None =
         shown = Progress()
     else:
         raise UsageError(f"unknown progress mode {mode!r}, expected auto, json or none")
-    address = environ.get("NOTIFY_SOCKET")
-    return NotifyProgress(address, shown) if address else shown
+    if not os.environ.get("NOTIFY_SOCKET"):
+        return shown
+    from rktpy.fetch.notify import NotifyProgress
+
+    return NotifyProgress(shown)
 
 
 class JSONProgress(Progress):

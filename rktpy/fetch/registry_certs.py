@@ -19,7 +19,7 @@ _SYSTEM = ("/etc/containers/certs.d", "/etc/docker/certs.d")
 def certificates_for(host: str, environ: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, str] | None]:
     """(CA files, (certificate file, key file) or None) for ``host[:port]``.
 
-    Raises :class:`ConfigError` for a certificate without its key.
+    Raises :class:`ConfigError` for a certificate without its key, or a pair that cannot be used.
     """
     home = environ.get("HOME")
     config = environ.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else "")
@@ -35,6 +35,9 @@ def certificates_for(host: str, environ: Mapping[str, str]) -> tuple[tuple[str, 
                 key = name.removesuffix(".cert") + ".key"
                 if key not in names:
                     raise ConfigError(f"{directory}/{name}: the key {key} is missing beside it")
+                from rktpy.fetch.client_certificate import check_pair
+
+                check_pair(f"{directory}/{name}", f"{directory}/{key}")
                 return authorities, (f"{directory}/{name}", f"{directory}/{key}")
         return authorities, None
     return (), None

@@ -5,15 +5,21 @@ from __future__ import annotations
 import calendar
 import json
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rktpy.errors import ConfigError
 from rktpy.fetch.aws import sign
 from rktpy.fetch.challenge import Challenge, parse_challenges
+from rktpy.fetch.client_certificate import check_pair
 from rktpy.fetch.credentials import Credentials, auth_files
 from rktpy.fetch.host_auth import HostAuth
 from rktpy.fetch.http_url import parse_url
@@ -138,12 +144,40 @@ def test_the_first_file_wins_and_paths_count(tmp_path: Path) -> None:
     assert look("three.test", "x") is None
 
 
+def make_pair(certificate: Path, key: Path, *, days: int = 1) -> None:
+    """A self-signed client certificate that is valid until so many days from now, and its key."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "client")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(private.public_key()).serial_number(1)
+    builder = builder.not_valid_before(now - timedelta(days=10)).not_valid_after(now + timedelta(days=days))
+    certificate.write_bytes(builder.sign(private, hashes.SHA256()).public_bytes(Encoding.PEM))
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def test_unusable_client_certificates_are_named(tmp_path: Path) -> None:
+    certificate, key, other = (tmp_path / name for name in ("client.cert", "client.key", "other.key"))
+    make_pair(tmp_path / "other.cert", other)
+    make_pair(certificate, key)
+    check_pair(str(certificate), str(key))
+    with pytest.raises(ConfigError, match=rf"{other} does not belong to the certificate {certificate}"):
+        check_pair(str(certificate), str(other))
+    with pytest.raises(ConfigError, match=f"{key} is not a certificate"):
+        check_pair(str(key), str(key))
+    with pytest.raises(ConfigError, match=f"{certificate} is not a private key"):
+        check_pair(str(certificate), str(certificate))
+    make_pair(certificate, key, days=-1)
+    with pytest.raises(ConfigError, match=f"{certificate} has expired on "):
+        check_pair(str(certificate), str(key))
+
+
 def test_certificates_of_a_registry(tmp_path: Path) -> None:
     directory = tmp_path / "containers/certs.d/registry.test:5000"
     directory.mkdir(parents=True)
     environ = {"XDG_CONFIG_HOME": str(tmp_path)}
-    for name in ("b.crt", "a.crt", "client.cert", "client.key", "README"):
+    for name in ("b.crt", "a.crt", "README"):
         (directory / name).write_text("")
+    make_pair(directory / "client.cert", directory / "client.key")
     assert certificates_for("registry.test:5000", environ) == (
         (f"{directory}/a.crt", f"{directory}/b.crt"),
         (f"{directory}/client.cert", f"{directory}/client.key"),

@@ -27,10 +27,10 @@ def play(progress: Progress) -> None:
     progress.close()
 
 
-def output(mode: str, *, tty: bool, environ: dict[str, str] | None = None) -> str:
+def output(mode: str, *, tty: bool) -> str:
     reading, writing = pty.openpty() if tty else os.pipe()
     try:
-        play(open_progress(mode, fd=writing, environ=environ or {}))
+        play(open_progress(mode, fd=writing))
         os.write(writing, b"$")
         data = b""
         while not data.endswith(b"$"):
@@ -76,19 +76,21 @@ def test_an_unknown_mode() -> None:
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_a_service_manager_is_told(tmp_path: Path, abstract: bool) -> None:
+def test_a_service_manager_is_told(tmp_path: Path, abstract: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"rktpy-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0" + name if abstract else name)
         manager.settimeout(5)
-        output("none", tty=False, environ={"NOTIFY_SOCKET": "@" + name if abstract else name})
+        monkeypatch.setenv("NOTIFY_SOCKET", "@" + name if abstract else name)
+        output("none", tty=False)
         message = manager.recv(4096).decode().splitlines()
     assert message[0].startswith("EXTEND_TIMEOUT_USEC=") and int(message[0].partition("=")[2]) > 60_000_000
     assert message[1].startswith("STATUS=fetching: 0.0 MB")
 
 
-def test_nobody_listening_is_no_error(tmp_path: Path) -> None:
-    assert output("none", tty=False, environ={"NOTIFY_SOCKET": str(tmp_path / "gone")}) == ""
+def test_nobody_listening_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
+    assert output("none", tty=False) == ""
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+# What rktpy uses of systemd-python, which ships no types.
