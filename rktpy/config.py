@@ -88,10 +88,6 @@ class Config:
         """Credentials for registries, by registry as it is written in the files."""
         return self._credentials()[1]
 
-    def auth_for(self, host: str) -> BasicAuth | OAuth | AWSAuth | None:
-        """The credentials for requests to ``host`` (``host`` or ``host:port``, in lower case, as in the URL)."""
-        return self.auth.get(host)
-
     def docker_credentials(self, registry: str) -> BasicAuth | None:
         """The credentials for a registry (``host[:port]``); Docker Hub answers to any of its names."""
         for name in (registry, *_HUB) if registry.lower() in _HUB else (registry,):

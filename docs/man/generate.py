@@ -35,6 +35,12 @@ def page_name(command: Command) -> str:
     return "-".join(("rktpy", *command.path))
 
 
+def reference(page: str) -> str:
+    """A page as SEE ALSO names it: ``name`` stands for ``name(1)``."""
+    name, _bracket, section = page.removesuffix(")").partition("(")
+    return f"\\fB{escape(name)}\\fR({section or 1})"
+
+
 def text_sections(path: Path) -> dict[str, str]:
     """The sections of a text by their titles; empty when there is no such file."""
     sections: dict[str, str] = {}
@@ -123,7 +129,7 @@ def page(command: Command) -> str:
     if command is not ROOT:
         names = ["rktpy", *names]
     if names:
-        out += [f".SH {LAST}", ",\n".join(f"\\fB{escape(other)}\\fR(1)" for other in names)]
+        out += [f".SH {LAST}", ",\n".join(reference(other) for other in names)]
     return "\n".join(out) + "\n"
 
 

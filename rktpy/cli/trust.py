@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 _UNBOUNDED = """aborting due to implicit unbounded trust (root domain)
 Please provide a specific domain prefix to trust:
     rktpy trust --prefix "example.com/foo" [KEY]
-    rktpy trust --prefix "example.com/foo/*" [KEY]
 Otherwise, trust at the root domain (not recommended) must be explicitly requested:
     rktpy trust --root KEY"""
 

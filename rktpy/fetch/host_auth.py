@@ -22,7 +22,7 @@ class HostAuth:
     """
 
     def __init__(self, credentials: Mapping[str, BasicAuth | OAuth | AWSAuth]) -> None:
-        self._credentials = credentials
+        self._credentials = {host.lower(): credential for host, credential in credentials.items()}
         self._asked: set[tuple[str, str, int]] = set()
 
     def headers(self, method: str, url: URL, redirected: bool) -> list[tuple[str, str]]:

@@ -118,7 +118,7 @@ class Layers:
                 nonlocal reported
                 if available - reported >= _STEP or available == layer.size:
                     reported = available
-                    self._progress.advance(layer.digest, available)
+                    self._progress.advance(layer.digest, available, layer.size)
                     if streaming:
                         self._observer.layer_progress(layer.digest, available)
 

@@ -106,7 +106,7 @@ class Decision(Record):
     steps: tuple[Step, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The document stored with the image and with each pod."""
+        """The document kept with each pod; beside the image the evidence is kept, from which it is made again."""
         return {
             "image": {"id": self.image.id, "format": self.image.format, "name": self.image.name},
             "verdict": self.verdict,

@@ -43,10 +43,9 @@ class Keystore:
         self._local = os.path.join(local_dir, "trustedkeys")
 
     def keys_for(self, name: str) -> tuple[TrustedKey, ...]:
-        """The keys that may sign the image called ``name`` (an AC identifier).
+        """The keys that may sign the image called ``name`` (an AC identifier), by the names of their files; see :meth:`read`.
 
-        Raises :class:`ConfigError` for a key file whose name is not its fingerprint: a keystore that is not what it says is not
-        guessed about.
+        Raises :class:`UsageError` for what is no image name, :class:`ConfigError` when a directory cannot be read.
         """
         if not _is_scope(name):
             raise UsageError(f"{name!r} is not an image name")
@@ -71,7 +70,7 @@ class Keystore:
                 yield directory, prefix
 
     def read(self, key: TrustedKey) -> bytes:
-        """The key file's bytes, checked against its name. Raises :class:`ConfigError`."""
+        """The key file's bytes. Raises :class:`ConfigError` unless it holds just the key that its name promises."""
         try:
             with open(key.path, "rb") as file:
                 data = file.read(openpgp.MAX_SIZE + 1)

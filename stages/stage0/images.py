@@ -15,7 +15,7 @@ import time
 
 from rktpy.errors import FormatError, NotFoundError
 from rktpy.fetch import reference as references
-from rktpy.fetch.reference import AppReference, FileReference, ImageIDReference, Reference, URLReference, parse_reference
+from rktpy.fetch.reference import AppReference, ImageIDReference, Reference, URLReference, parse_reference
 from rktpy.formats import jsondoc
 from rktpy.formats.aci.types import NameValue
 from rktpy.log import debug
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 #: uname's machine -> appc's arch label (appc/spec ``schema/types/labels.go``).
 _ARCHES = {"x86_64": "amd64", "i686": "i386", "i586": "i386", "ppc64": "ppc64", "ppc64le": "ppc64le", "s390x": "s390x"}
+
+#: What the pull policy ``never`` is about; local files and layouts are always read.
+_REMOTE = (URLReference, AppReference, references.DockerReference)
 
 _UNFETCHED = (
     "either image was not found in the store or store was disabled and fetching from remote yielded nothing or it was disabled"
@@ -70,8 +73,10 @@ def find_or_fetch(g: Globals, store: Store, text: str, options: FetchOptions, si
         debug("image", f"using image from the store with hash {image_id}")
     else:
         found = None if options.pull_policy == "update" else look_up(store, reference)
+        if found is not None and options.platform and not _is_for(store, found, options.platform):
+            found = None
         if found is None:
-            if options.pull_policy == "never" and not isinstance(reference, FileReference):
+            if options.pull_policy == "never" and isinstance(reference, _REMOTE):
                 raise NotFoundError(f"unable to fetch image from {_kind(reference)} {_quoted(text)}: {_UNFETCHED}")
             from rktpy.stage0.fetching import fetch
 
@@ -135,7 +140,13 @@ def decide_stored(g: Globals, record: ImageRecord, *, insecure: bool) -> Decisio
     for evidence in record.evidence:
         if evidence.get("family") == OPENPGP:
             facts.append(SignatureFact.from_dict(evidence))
-    return decide(image, tuple(facts), keystore(g).keys_for(record.name), insecure_image=False, now=int(time.time()))
+    store_of_keys = keystore(g)
+    keys = store_of_keys.keys_for(record.name)
+    signers = [fact.signer for fact in facts]
+    for key in keys:
+        if key.fingerprint in signers:
+            store_of_keys.read(key)  # a file that only bears the key's name is an error
+    return decide(image, tuple(facts), keys, insecure_image=False, now=int(time.time()))
 
 
 def trust_document(apps: dict[str, list[Decision]]) -> bytes:
@@ -171,6 +182,19 @@ def _allowed_before(previous: bytes | None) -> set[str]:
     except (KeyError, TypeError, AttributeError):
         raise FormatError(what, "apps", "is not a trust document") from None
     return allowed
+
+
+def _is_for(store: Store, image_id: str, platform: str) -> bool:
+    """Whether a stored image is one for ``platform`` (``os/architecture[/variant]``)."""
+    from rktpy.formats.conversion import appc_arch
+    from rktpy.formats.oci.platform import parse_platform
+
+    wanted = parse_platform(platform)
+    record = store.record(image_id)
+    return (record.label("os"), record.label("arch")) == (
+        wanted.os,
+        appc_arch(wanted.os, wanted.architecture, wanted.variant),
+    )
 
 
 def _by_id(store: Store, prefix: str, text: str) -> str:

@@ -102,9 +102,8 @@ def _last(isolators: tuple[Isolator, ...], app: str, report: list[Enforcement]) 
             report.append(Enforcement(one.name, app, "ignored", _REASONS.get(one.name, reason)))
             continue
         if isinstance(parsed, (Memory, CPU)) and parsed.request is not None and parsed.request != parsed.limit:
-            without_limit = parsed.limit is None
-            reason = f"{'' if without_limit else 'the limit is enforced, '}the request reserves nothing"
-            report.append(Enforcement(one.name, app, "ignored" if without_limit else "changed", reason))
+            outcome = "ignored" if parsed.limit is None else "changed"
+            report.append(Enforcement(one.name, app, outcome, "the request reserves nothing, only a limit is set"))
     return Wanted(memory, cpu, shares, score, apparmor)
 
 

@@ -19,7 +19,7 @@ WARNING = "image: warning: image signature verification has been disabled\n"
 @pytest.fixture
 def aci(rktpy: Rktpy, busybox_images: Path) -> str:
     """The ID of the stored busybox ACI, as fetch prints it."""
-    done = rktpy(UNSIGNED, "fetch", "--full", str(busybox_images / "busybox.aci"))
+    done = rktpy(UNSIGNED, "fetch", "--full", "--render=false", str(busybox_images / "busybox.aci"))
     assert done.stderr == WARNING
     assert re.fullmatch(r"sha512-[0-9a-f]{64}\n", done.stdout)
     return done.stdout.strip()

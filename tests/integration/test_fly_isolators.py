@@ -243,7 +243,7 @@ def test_the_pods_limit_bounds_the_apps(tmp_path: Path) -> None:
     try:
         status, _out, err = run(pod)
         assert status == 0
-        assert err == "stage1: app app: resource/memory is changed: the limit is enforced, the request reserves nothing\n"
+        assert err == "stage1: app app: resource/memory is changed: the request reserves nothing, only a limit is set\n"
         if memory.exists():
             assert memory.read_text() == f"{32 << 20}\n"
     finally:

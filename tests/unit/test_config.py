@@ -165,7 +165,7 @@ def test_nothing_configured(dirs: Directories) -> None:
     config = dirs.load()
     assert config.paths == PathsDocument()
     assert config.stage1 == Stage1Document()
-    assert config.auth_for("a") is None
+    assert config.auth.get("a") is None
     assert config.docker_credentials("a") is None
 
 
@@ -181,11 +181,11 @@ def test_later_directories_override(dirs: Directories) -> None:
     dirs.write(dirs.local, "stage1.d/s.json", document("stage1", name="local/s", version="2"))
     dirs.write(dirs.user, "stage1.d/s.json", document("stage1", location="https://user/s.aci"))
     config = dirs.load()
-    assert config.auth_for("a") == BasicAuth("system", "p")
-    assert config.auth_for("b") == BasicAuth("local", "p")
-    assert config.auth_for("c") == BasicAuth("user", "p")
-    assert config.auth_for("c:8080") == BasicAuth("user", "p")
-    assert config.auth_for("a:8080") is None
+    assert config.auth.get("a") == BasicAuth("system", "p")
+    assert config.auth.get("b") == BasicAuth("local", "p")
+    assert config.auth.get("c") == BasicAuth("user", "p")
+    assert config.auth.get("c:8080") == BasicAuth("user", "p")
+    assert config.auth.get("a:8080") is None
     assert config.docker_credentials("quay.io") == BasicAuth("user", "p")
     assert config.docker_credentials("docker.io") == BasicAuth("system", "p")
     assert config.paths == PathsDocument("/local", "/system/s")
@@ -240,7 +240,7 @@ def test_the_same_domain_for_both_kinds_is_fine(dirs: Directories) -> None:
     dirs.write(dirs.local, "auth.d/1.json", basic("x", "a"))
     dirs.write(dirs.local, "auth.d/2.json", docker("y", "a"))
     config = dirs.load()
-    assert config.auth_for("a") == BasicAuth("x", "p")
+    assert config.auth.get("a") == BasicAuth("x", "p")
     assert config.docker_credentials("a") == BasicAuth("y", "p")
 
 
@@ -251,7 +251,7 @@ def test_only_json_files_count(dirs: Directories) -> None:
     os.mkfifo(dirs.local / "auth.d" / "pipe.json")
     outside = dirs.write(dirs.system, "elsewhere", basic("linked", "a"))
     (dirs.local / "auth.d" / "link.json").symlink_to(outside)
-    assert dirs.load().auth_for("a") == BasicAuth("linked", "p")
+    assert dirs.load().auth.get("a") == BasicAuth("linked", "p")
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_only_json_files_count(dirs: Directories) -> None:
 def test_errors_name_the_file(dirs: Directories, content: bytes, message: str) -> None:
     path = dirs.write(dirs.local, "auth.d/bad.json", content)
     with pytest.raises(ConfigError, match=message) as caught:
-        dirs.load().auth_for("a")
+        dirs.load().auth.get("a")
     assert str(path) in str(caught.value)
 
 
@@ -279,7 +279,7 @@ def test_bad_credentials_do_not_disturb_who_does_not_ask(dirs: Directories) -> N
 def test_strange_directories(dirs: Directories) -> None:
     dirs.write(dirs.local, "auth.d", b"a file")
     with pytest.raises(ConfigError, match="to be a directory"):
-        dirs.load().auth_for("a")
+        dirs.load().auth.get("a")
     (dirs.user / "paths.d").mkdir(parents=True)
     (dirs.user / "paths.d" / "gone.json").symlink_to("/nonexistent")
     with pytest.raises(ConfigError, match="cannot read the configuration file"):
