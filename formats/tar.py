@@ -23,6 +23,7 @@ from struct import Struct
 
 from rktpy.errors import ArchiveError
 from rktpy.formats.pax import SPARSE_MAP, Records, extended_attributes, parse_records, sparse_map
+from rktpy.formats.tar_entry import TarEntry as TarEntry
 from rktpy.formats.tar_fields import BLOCK, checksum_matches, number, pax_number, pax_time, printable
 
 TYPE_CHECKING = False
@@ -52,75 +53,6 @@ _TYPES = {
     b"7": "file",
     b"S": "file",
 }
-
-
-class TarEntry:
-    """One member of an archive.
-
-    ``type`` is one of file, dir, symlink, hardlink, char, block, fifo. ``name`` and ``link`` (target of a symlink or hard link)
-    are raw bytes. ``mode`` holds permission bits only (0o7777). ``mtime_ns`` is in nanoseconds since the epoch. ``size`` is the
-    size in bytes of the file once unpacked; with ``sparse`` given, the entry's data are only the (offset, length) regions
-    listed there, one after the other, and the rest of the file is a hole. ``uname`` and ``gname`` are informative.
-    """
-
-    __slots__ = (
-        "gid",
-        "gname",
-        "link",
-        "major",
-        "minor",
-        "mode",
-        "mtime_ns",
-        "name",
-        "size",
-        "sparse",
-        "type",
-        "uid",
-        "uname",
-        "xattrs",
-    )
-
-    def __init__(
-        self,
-        name: bytes,
-        type: str = "file",
-        mode: int = 0o644,
-        uid: int = 0,
-        gid: int = 0,
-        size: int = 0,
-        mtime_ns: int = 0,
-        link: bytes = b"",
-        major: int = 0,
-        minor: int = 0,
-        xattrs: dict[bytes, bytes] | None = None,
-        sparse: list[tuple[int, int]] | None = None,
-        uname: bytes = b"",
-        gname: bytes = b"",
-    ) -> None:
-        self.name = name
-        self.type = type
-        self.mode = mode
-        self.uid = uid
-        self.gid = gid
-        self.size = size
-        self.mtime_ns = mtime_ns
-        self.link = link
-        self.major = major
-        self.minor = minor
-        self.xattrs: dict[bytes, bytes] = {} if xattrs is None else xattrs
-        self.sparse = sparse
-        self.uname = uname
-        self.gname = gname
-
-    def __repr__(self) -> str:
-        return f"TarEntry({self.type} {printable(self.name)!r}, mode={self.mode:o}, size={self.size})"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, TarEntry):
-            return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 class TarReader:
@@ -196,7 +128,7 @@ class TarReader:
             if flag == b"x" or flag == b"X":
                 records = parse_records(self._meta(length))
             elif flag == b"g":
-                self._globals = {**self._globals, **parse_records(self._meta(length))}
+                self._add_globals(parse_records(self._meta(length)))
             elif flag == b"L":
                 long_name = self._meta(length).split(b"\0", 1)[0]
             elif flag == b"K":
@@ -241,11 +173,13 @@ class TarReader:
         if records is not None or self._globals:
             stored = self._extend(entry, records or {})
         if flag == b"S":
+            if entry.sparse is not None or stored != entry.size:
+                raise ArchiveError(f"{self._what}: {printable(entry.name)}: two sparse formats at once")
             self._old_sparse(entry, header)
         self._check(entry, stored, flag)
         if kind == "file":
             self._padding = -stored % BLOCK
-            if entry.sparse is not None and flag != b"S" and not stored == sum(length for _, length in entry.sparse):
+            if entry.sparse is not None and stored != sum(length for _, length in entry.sparse):
                 raise ArchiveError(f"{self._what}: {printable(entry.name)}: sparse map and size disagree")
             self._left = stored
         return entry
@@ -342,6 +276,12 @@ class TarReader:
             raise ArchiveError(f"{self._what}: extended headers of one entry are larger than {METADATA_LIMIT} bytes")
         return self._take(length + -length % BLOCK)[:length]
 
+    def _add_globals(self, records: Records) -> None:
+        """Records that hold for all entries from here on. They are kept, so all of them together are limited."""
+        self._globals = {**self._globals, **records}
+        if sum(len(key) + len(value) for key, value in self._globals.items()) > METADATA_LIMIT:
+            raise ArchiveError(f"{self._what}: global extended headers are larger than {METADATA_LIMIT} bytes")
+
     def _extend(self, entry: TarEntry, records: Records) -> int:
         """Apply pax records to ``entry``; returns the size of its data in the archive."""
         if self._globals:
@@ -424,7 +364,6 @@ class TarReader:
         regions: list[tuple[int, int]] = []
         block, start, count, more = header, 386, 4, 482
         entry.sparse = regions
-        stored = entry.size
         while True:
             for at in range(start, start + 24 * count, 24):
                 if not block[at + 12]:
@@ -434,8 +373,6 @@ class TarReader:
                 break
             block, start, count, more = self._meta(BLOCK), 0, 21, 504
         entry.size = number(header[483:495], "sparse size")
-        if stored != sum(length for _, length in regions):
-            raise ArchiveError(f"{self._what}: {printable(entry.name)}: sparse map and size disagree")
 
     def _check(self, entry: TarEntry, stored: int, flag: bytes) -> None:
         if flag == b"\0" and entry.name.endswith(b"/"):

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from rktpy.errors import DigestMismatch, InputError, StoreError
+from rktpy.errors import ArchiveError, DigestMismatch, InputError, StoreError
 from rktpy.formats.tar import TarReader
 from rktpy.linux.remove_tree import remove_contents
 from rktpy.record import Record
@@ -110,7 +110,7 @@ def _oci_stream(stack: ExitStack, layer: LayerSource, limits: Limits) -> PlainSt
 def _total(size: int, stream: PlainStream, limits: Limits) -> int:
     size += stream.size
     if size > limits.max_unpacked_bytes:
-        raise InputError(f"the image is larger than {limits.max_unpacked_bytes} bytes when decompressed")
+        raise ArchiveError(f"the image is larger than {limits.max_unpacked_bytes} bytes when decompressed")
     return size
 
 
@@ -134,7 +134,8 @@ class _Destination:
                 os.close(self._fd)
                 raise
         except OSError as error:
-            raise StoreError(f"cannot render into {self._path}") from error
+            hint = ", which needs root" if os.geteuid() else ""
+            raise StoreError(f"cannot render into {self._path}{hint}") from error
         return self._unpacker, self._stack
 
     def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rktpy.errors import ArchiveError, DigestMismatch, FetchError, InputError
+from rktpy.errors import ArchiveError, DigestMismatch, FetchError, InputError, StoreError
 from rktpy.store.limits import Limits
 from rktpy.store.pipeline import FileSource, GrowingFile, LayerSource
 from rktpy.store.render import render_oci
@@ -217,7 +217,7 @@ def test_the_total_of_all_layers_is_limited(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     data = tar([regular("f", b"x" * 1000)])
     layers = [source(tmp_path, data, sha256(data))] * 3
-    with pytest.raises(InputError):
+    with pytest.raises(ArchiveError, match="the image is larger"):
         render_oci(layers, str(tmp_path / "root"), Limits(max_unpacked_bytes=2 * len(data)))
     with pytest.raises(ArchiveError, match="more than 2 entries"):
         render_oci(layers, str(tmp_path / "root"), Limits(max_entries=2))
@@ -310,3 +310,22 @@ def test_a_download_that_begins_again(tmp_path: Path) -> None:
     timer.join()
     assert names(tmp_path / "root") == ["a", "b"]
     file.close()
+
+
+def test_without_root_the_reason_is_said(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    os.chown(tmp_path / "root", 1000, 1000)
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.chdir(tmp_path)
+            os.setgid(1000)
+            os.setuid(1000)
+            try:
+                render_oci([], "root")
+            except StoreError as error:
+                status = 0 if "needs root" in str(error) else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
