@@ -128,5 +128,6 @@ def _write(etc: int, path: str, data: bytes) -> None:
     fd = os.open(path.removeprefix("etc/"), flags, 0o644, dir_fd=etc)
     try:
         os.write(fd, data)
+        os.fchmod(fd, 0o644)  # the umask does not count
     finally:
         os.close(fd)

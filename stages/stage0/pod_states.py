@@ -99,14 +99,18 @@ def new_uuid() -> str:
 def make_state_dirs(data_dir: str) -> None:
     """Create the directories of the states, 0750 as rkt does."""
     base = pods_dir(data_dir)
-    for name in STATES:
-        path = f"{base}/{name}"
+    # One by one: makedirs would leave the mode of those above the last to the caller's umask.
+    for path in (base, *[f"{base}/{name}" for name in STATES]):
         try:
             os.mkdir(path, 0o750)
         except FileExistsError:
             pass
         except FileNotFoundError:
-            os.makedirs(path, 0o750, exist_ok=True)
+            os.makedirs(data_dir, 0o750, exist_ok=True)
+            try:
+                os.mkdir(path, 0o750)
+            except FileExistsError:
+                pass
 
 
 def sync_dir(path: str) -> None:

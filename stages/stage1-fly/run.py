@@ -121,7 +121,10 @@ def main(argv: list[str]) -> int:
         report += limited
     if wanted.oom_score_adj is not None:
         report.append(apply_oom_score(wanted.oom_score_adj, pod.name))
+    # The caller's umask is the app's; the directories that mounts need are for every user of the image.
+    umask = os.umask(0o022)
     execute_plan(mounts, root)
+    os.umask(umask)
     user = app_user(pod, root)
     privileges, entries = privileges_of(pod, user, arguments)
     report += entries
