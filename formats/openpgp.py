@@ -155,19 +155,28 @@ def packets(data: bytes, what: str) -> list[tuple[int, bytes]]:
 
 
 def check_detached(data: bytes, what: str) -> bytes:
-    """Return the binary form of a detached signature: one or more signature packets and nothing else.
+    """Return the binary form of a detached signature: one or more signature packets over binary data and nothing else.
 
-    A signed message or a cleartext signature would let its own content be verified instead of the image. Raises
-    :class:`FormatError`.
+    A signed message or a cleartext signature would let its own content be verified instead of the image; a signature over text
+    (type 1) fits every file that differs in line ends only. Raises :class:`FormatError`.
     """
     binary = dearmor(data, what)
     found = packets(binary, what)
     if not found:
         raise FormatError(what, "", "no valid signatures found in signature file")
-    for tag, _body in found:
+    for tag, body in found:
         if tag != TAG_SIGNATURE:
             raise FormatError(what, "", f"not a detached signature (OpenPGP packet {tag})")
+        kind = _signature_type(body)
+        if kind:
+            raise FormatError(what, "", f"not a signature over binary data (OpenPGP signature type {kind})")
     return binary
+
+
+def _signature_type(body: bytes) -> int:
+    """RFC 4880 sections 5.2.2 and 5.2.3; 0 is a signature of a binary document, and whatever GnuPG is left to refuse."""
+    at = 2 if body[:1] in (b"\2", b"\3") else 1
+    return body[at] if len(body) > at else 0
 
 
 def parse_public_key(data: bytes, what: str) -> PublicKey:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 METADATA_LIMIT = 1 << 20
 """Most bytes of extended headers, long names and sparse maps for one entry."""
 
+GLOBALS_LIMIT = 64 << 10  # the same of global extended headers, which are kept and looked through at every entry
+
 MAX_SIZE = (1 << 63) - 1
 """Largest file size in bytes that an offset can express."""
 
@@ -70,6 +72,7 @@ class TarReader:
         self._left: int = 0  # bytes of data of the current entry that were not read yet
         self._padding = 0
         self._globals: Records = {}
+        self._globals_size = 0
         self._metadata = 0
         self._ended = False
 
@@ -277,10 +280,11 @@ class TarReader:
         return self._take(length + -length % BLOCK)[:length]
 
     def _add_globals(self, records: Records) -> None:
-        """Records that hold for all entries from here on. They are kept, so all of them together are limited."""
-        self._globals = {**self._globals, **records}
-        if sum(len(key) + len(value) for key, value in self._globals.items()) > METADATA_LIMIT:
-            raise ArchiveError(f"{self._what}: global extended headers are larger than {METADATA_LIMIT} bytes")
+        for key, value in records.items():
+            self._globals_size += len(value) - len(self._globals[key]) if key in self._globals else len(key) + len(value)
+            self._globals[key] = value
+        if self._globals_size > GLOBALS_LIMIT:
+            raise ArchiveError(f"{self._what}: global extended headers are larger than {GLOBALS_LIMIT} bytes")
 
     def _extend(self, entry: TarEntry, records: Records) -> int:
         """Apply pax records to ``entry``; returns the size of its data in the archive."""

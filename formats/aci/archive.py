@@ -14,6 +14,7 @@ Hot-path module.
 from __future__ import annotations
 
 from rktpy.errors import ArchiveError
+from rktpy.formats.oci.digest import sha256_digest
 from rktpy.formats.tar_fields import printable
 
 TYPE_CHECKING = False
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 LARGEST_MANIFEST = 4 << 20
 """Most bytes of an image manifest."""
+
+# Of longer names only a digest is remembered: they compress well, so that a small archive could fill the memory with them.
+_LONGEST_KEPT = 256
 
 
 def clean_name(name: bytes) -> bytes:
@@ -53,7 +57,7 @@ class ArchiveRules:
 
     def __init__(self, what: str = "image archive") -> None:
         self._what = what
-        self._seen: set[bytes] = set()
+        self._seen: set[bytes | str] = set()
         self._manifest = False
         self._rootfs = False
 
@@ -73,9 +77,10 @@ class ArchiveRules:
             if entry.type != "dir":
                 raise ArchiveError(f"entry without a name: {printable(entry.name)}")
             return ""
-        if name in self._seen:
+        key = name if len(name) <= _LONGEST_KEPT else sha256_digest(name)
+        if key in self._seen:
             raise ArchiveError(f"duplicate file entry in archive: {printable(name)}")
-        self._seen.add(name)
+        self._seen.add(key)
         if name == b"manifest":
             if entry.type != "file":
                 raise ArchiveError("manifest is not a regular file")

@@ -50,7 +50,7 @@ def fetch_aci(
     """
     shown = progress or Progress()
     place = parse_url(url)
-    item = place.text
+    item = place.shown
     debug("image", f"fetching image from {item}")
     signature: bytes | None = None
     if signature_url:
@@ -82,7 +82,7 @@ def fetch_aci(
 def fetch_signature(client: Client, url: str, authorizer: Authorizer | None = None) -> bytes | None:
     """A detached signature; None when the server wants to be asked again after the image (202)."""
     place = parse_url(url)
-    debug("image", f"downloading signature from {place.text}")
+    debug("image", f"downloading signature from {place.shown}")
     try:
         document = client.document(place, limits.SIGNATURE_BYTES, authorizer=authorizer, accept=(200, 202))
     except FetchError as error:
@@ -98,11 +98,6 @@ def signature_url_of(url: str) -> str:
     """Where the signature of an image lies by convention: ``.aci.asc`` in the place of ``.aci`` at the end of the path."""
     place = parse_url(url)
     return _full_text(place.replace(path=place.path.removesuffix(_ACI) + ".aci.asc"))
-
-
-def fetch_key(client: Client, url: str, authorizer: Authorizer | None = None) -> bytes:
-    """A file of public keys."""
-    return client.document(parse_url(url), limits.KEY_BYTES, authorizer=authorizer).data
 
 
 def _full_text(url: URL) -> str:

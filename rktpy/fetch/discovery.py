@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 from rktpy.errors import FetchError, RktpyError
 from rktpy.fetch import limits
+from rktpy.fetch.html_meta import meta_elements
 from rktpy.fetch.http_url import parse_url
 from rktpy.log import debug
 from rktpy.record import Record
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     _T = TypeVar("_T")
 
-_UNRESOLVED = re.compile(r"\{.*?\}")
+_UNRESOLVED = re.compile(r"\{[^{}]*\}")
 _ENDPOINT = "ac-discovery"
 _KEYS = "ac-discovery-pubkeys"
 _DEFAULT_VERSION = "latest"
@@ -47,33 +47,15 @@ class Tag(Record):
         return name == prefix or name.startswith(prefix + "/")
 
 
-class _Page(HTMLParser):
-    """Collects the tags of a page, wherever they stand in it."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.found: list[Tag] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag != "meta":
-            return
-        # Of a repeated attribute the first one counts, as in a browser.
-        attributes = dict(reversed(attrs))
+def parse_page(data: bytes) -> list[Tag]:
+    """The discovery tags of an HTML page, in order, wherever they stand in it but in comments and scripts."""
+    found: list[Tag] = []
+    for attributes in meta_elements(data):
         kind = attributes.get("name") or ""
         prefix, _, value = (attributes.get("content") or "").strip().partition(" ")
         if kind in (_ENDPOINT, _KEYS) and prefix and value.strip():
-            self.found.append(Tag(kind, prefix, value.strip()))
-
-
-def parse_page(data: bytes) -> list[Tag]:
-    """The discovery tags of an HTML page, in order."""
-    page = _Page()
-    try:
-        page.feed(data.decode("utf-8", "replace"))
-        page.close()
-    except AssertionError:
-        pass  # the parser gives up on some malformed declarations; what was found before them counts
-    return page.found
+            found.append(Tag(kind, prefix, value.strip()))
+    return found
 
 
 def endpoints_of(tags: Iterable[Tag], name: str, labels: Iterable[NameValue]) -> tuple[ACIEndpoint, ...]:
@@ -105,8 +87,17 @@ def _render(template: str, values: dict[str, str]) -> str | None:
 
 
 def keys_of(tags: Iterable[Tag], name: str) -> tuple[str, ...]:
-    """The URLs of the public keys for images called ``name``."""
-    return tuple(tag.value for tag in tags if tag.kind == _KEYS and tag.covers(name))
+    """The URLs of the public keys for images called ``name``; what is no URL of a web server (a path, say) is passed over."""
+    found: list[str] = []
+    for tag in tags:
+        if tag.kind == _KEYS and tag.covers(name):
+            try:
+                url = parse_url(tag.value)
+                # It is shown to a person: nothing in it may turn letters about.
+                found.append(tag.value if tag.value.isascii() else url.text)
+            except FetchError as error:
+                debug("image", f"no location of a key: {error}")
+    return tuple(found)
 
 
 def discover_endpoints(

@@ -100,6 +100,8 @@ class _Transfer:
         self._digest = digest
         self._size = size
         self._headers = headers
+        # Only who asked whether something has changed may be told that nothing has: never with a digest to be checked.
+        self._conditional = digest is None and any(name.lower() == "if-none-match" for name, _ in headers)
         self._arrived = arrived
         self._hasher: Any = None
         self._hashed = 0
@@ -131,7 +133,7 @@ class _Transfer:
         """Take what the answer brings; None means: ask again."""
         status = response.status
         offset = self._partial.size
-        if status == 304:
+        if status == 304 and self._conditional:
             return Downloaded(response.url.shown, offset, response.headers, not_modified=True)
         if status == 416 and offset > 0:
             if _content_range(response.headers) == (None, offset) and self._complete():

@@ -12,7 +12,7 @@ from rktpy.fetch.connection import Connection, Pool, basic_authorization, connec
 from rktpy.fetch.http_url import URL
 from rktpy.fetch.proxy import proxy_for
 from rktpy.fetch.retry import Retry
-from rktpy.fetch.wire import Body, Head, ProtocolError, Truncated
+from rktpy.fetch.wire import Body, Head, ProtocolError, Truncated, shown
 from rktpy.formats import jsondoc
 from rktpy.record import Record
 
@@ -122,7 +122,7 @@ class Response:
             text = entry.get("message") or entry.get("code")
         except (OSError, RktpyError, LookupError, TypeError, AttributeError):
             return ""
-        return "".join(c if c.isprintable() else " " for c in text[:300]) if isinstance(text, str) else ""
+        return shown(text) if isinstance(text, str) else ""
 
 
 class Document:

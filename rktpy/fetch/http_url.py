@@ -57,13 +57,20 @@ class URL(Record):
         try:
             joined = urljoin(self.text, location)
         except ValueError as error:
-            raise FetchError(f"{self.shown}: bad location {location[:200]!r}: {error}") from None
+            raise FetchError(f"{self.shown}: bad location {_without_user(location)[:200]!r}: {error}") from None
         return parse_url(joined)
+
+
+def _without_user(text: str) -> str:
+    """A URL that may be malformed, for messages: what stands before an ``@`` may be a password."""
+    scheme, slashes, rest = text.partition("//")
+    at = rest.rfind("@")
+    return f"{scheme}{slashes}…{rest[at:]}" if at >= 0 else text
 
 
 def parse_url(text: str) -> URL:
     """Split an http or https URL; the fragment is dropped. Raises :class:`FetchError`."""
-    shown = text[:200]
+    shown = _without_user(text)[:200]
     if any(ord(c) <= 32 or ord(c) == 127 for c in text):
         raise FetchError(f"bad URL {shown!r}: it contains a space or control character")
     try:

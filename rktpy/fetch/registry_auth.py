@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _CLIENT_ID = "rktpy"
 # Token servers that leave expires_in out mean this (seconds), and it is the least that others may say.
 _LIFETIME = 60
+# More than any process lives, and a number that a float can hold.
+_LONGEST = 1 << 31
 # A token is given up a little before its end, so that it does not run out on the way.
 _MARGIN = 5
 
@@ -164,5 +166,5 @@ def _read_token(data: bytes, began: float, realm: URL) -> _Token:
     if not text.isascii() or not text.isprintable():
         raise FetchError(f"{what}: holds characters that no token has")
     lifetime = doc.get("expires_in")
-    seconds = float(lifetime) if isinstance(lifetime, (int, float)) and not isinstance(lifetime, bool) else 0.0
-    return _Token(text, began + max(seconds, _LIFETIME) - _MARGIN)
+    seconds = lifetime if isinstance(lifetime, (int, float)) else 0
+    return _Token(text, began + min(max(seconds, _LIFETIME), _LONGEST) - _MARGIN)

@@ -10,6 +10,7 @@ from rktpy.fetch.http import Client
 from rktpy.fetch.http_url import URL, parse_url
 from rktpy.fetch.layers import Source
 from rktpy.fetch.registry_auth import Credential, RegistryAuth
+from rktpy.fetch.wire import shown
 from rktpy.formats.oci.digest import digest_of, parse_digest
 from rktpy.formats.oci.media_types import ACCEPT
 from rktpy.log import debug, note
@@ -96,7 +97,7 @@ class Session:
             text = rest.partition('"')[2].rpartition('"')[0]
             if code == "299" and text and text not in self._warned:
                 self._warned.add(text)
-                note("image", f"{self.endpoint.host} warns: " + "".join(c if c.isprintable() else "?" for c in text[:300]))
+                note("image", f"{self.endpoint.host} warns: " + shown(text))
 
     def _place(self, kind: str, reference: str) -> tuple[URL, RegistryAuth]:
         with self._lock:

@@ -26,6 +26,11 @@ class Truncated(FetchError):
     """The connection ended before the message did. Asking again may help."""
 
 
+def shown(text: str) -> str:
+    """What a server says, for messages: not too long, and without a way to move the cursor of a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text[:300])
+
+
 class Headers:
     """Header fields of one message; names are matched without regard to case."""
 
@@ -133,7 +138,7 @@ class Wire:
         headers = Headers(fields)
         connection = headers.tokens("connection")
         keep_alive = "close" not in connection and (parts[0] == "HTTP/1.1" or "keep-alive" in connection)
-        return Head(int(parts[1]), parts[2] if len(parts) > 2 else "", headers, keep_alive)
+        return Head(int(parts[1]), shown(parts[2]) if len(parts) > 2 else "", headers, keep_alive)
 
 
 class Body:

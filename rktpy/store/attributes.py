@@ -16,15 +16,15 @@ FOREIGN = (b"trusted.overlay.", b"user.overlay.", b"security.selinux", b"securit
 
 
 class Attributes:
-    """Sets extended attributes. ``left_out`` counts those that were not set; ``postponed`` holds default ACLs by path.
+    """Sets extended attributes. ``left_out`` counts those that were not set; ``postponed`` takes default ACLs by path.
 
     ``max_bytes`` bounds the names and values of one file.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, postponed: dict[bytes, bytes]) -> None:
         self._max_bytes = max_bytes
         self.left_out = 0
-        self.postponed: dict[bytes, bytes] = {}
+        self._postponed = postponed
 
     def set_file(self, fd: int, attributes: dict[bytes, bytes]) -> None:
         """Set the attributes of a file open for writing. Raises ArchiveError, OSError."""
@@ -35,14 +35,14 @@ class Attributes:
     def set_directory(self, fd: int, path: bytes, attributes: dict[bytes, bytes], fresh: bool) -> None:
         """Make ``attributes`` the ones of a directory: those that a lower layer gave it go, unless it is ``fresh``."""
         self._check(attributes)
-        self.postponed.pop(path, None)
+        self._postponed.pop(path, None)
         if not fresh:
             for known in self._present(fd):
                 if os.fsencode(known) not in attributes and not os.fsencode(known).startswith(FOREIGN):
                     os.removexattr(fd, known)
         for name, value in attributes.items():
             if name == _DEFAULT_ACL:
-                self.postponed[path] = value
+                self._postponed[path] = value
             else:
                 self._set(fd, name, value)
 

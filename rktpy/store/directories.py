@@ -32,15 +32,20 @@ class Directory(NamedTuple):
 class Directories:
     """Open directories below ``root_fd`` by their path, and the modification times that they get in the end.
 
-    ``what`` names the archive in errors, ``max_depth`` bounds the components of a path. ``made_here(path)`` says whether a path
-    was made by the layer that is being unpacked.
+    ``max_depth`` bounds the components of a path, ``max_bytes`` its length. ``made_here(path)`` says whether a path was made by
+    the layer that is being unpacked. ``times`` are the modification times, in nanoseconds since the epoch, and ``inherited`` the
+    default ACLs that directories get in the end; ``implied`` counts directories that were made without having been asked for.
     """
 
-    def __init__(self, root_fd: int, max_depth: int, made_here: Callable[[bytes], bool]) -> None:
+    def __init__(self, root_fd: int, max_depth: int, max_bytes: int, made_here: Callable[[bytes], bool]) -> None:
         self._open: dict[bytes, Directory] = {b"": Directory(root_fd, _owned(root_fd))}
         self._max_depth = max_depth
+        self._max_bytes = max_bytes
         self._made_here = made_here
         self.times: dict[bytes, int] = {}
+        self.inherited: dict[bytes, bytes] = {}
+        self.implied = 0
+        self.names_bytes = 0
 
     @property
     def root(self) -> Directory:
@@ -73,6 +78,10 @@ class Directories:
         except IsADirectoryError:
             self.forget(path)
             remove_tree(name, dir_fd=directory.fd)
+            # A directory that comes in its place is another one.
+            below = path + b"/"
+            for gone in [known for known in self.inherited if known == path or known.startswith(below)]:
+                del self.inherited[gone]
 
     def forget(self, path: bytes) -> None:
         """Close what is open at ``path`` and below: it is about to go away or to get another owner."""
@@ -96,6 +105,8 @@ class Directories:
     def _walk(self, path: bytes, mtime_ns: int | None) -> Directory:
         if path.count(b"/") + 2 > self._max_depth:
             raise ArchiveError(f"{printable(path)}: more than {self._max_depth} levels deep")
+        if len(path) > self._max_bytes:
+            raise ArchiveError(f"{printable(path)}: the path is longer than {self._max_bytes} bytes")
         above = path
         while (current := self._open.get(above)) is None:
             above = above.rpartition(b"/")[0]
@@ -137,8 +148,14 @@ class Directories:
         os.fchmod(fd, 0o755)
         if not above.owned:
             os.fchown(fd, 0, 0)
-        self.times[above_path + b"/" + name if above_path else name] = mtime_ns
+        self.set_time(above_path + b"/" + name if above_path else name, mtime_ns)
+        self.implied += 1
         return fd
+
+    def set_time(self, path: bytes, mtime_ns: int) -> None:
+        """Note what modification time the directory ``path`` gets in the end."""
+        self.times[path] = mtime_ns
+        self.names_bytes += len(path)
 
 
 def _owned(fd: int) -> bool:

@@ -11,9 +11,10 @@ class Limits(Record):
 
     ``max_unpacked_bytes`` bounds the decompressed archives and, apart from them, the sizes of the files (holes count). The
     ratio of decompressed to compressed bytes may be over ``max_ratio`` only within the first ``ratio_floor_bytes`` of a stream.
-    ``max_entries`` counts archive members, ``max_depth`` the components of a path. ``max_xattr_bytes`` is for the extended
-    attributes of one file, names and values. ``max_window_bytes`` is the memory that a compressed stream may ask for as its
-    window or dictionary.
+    ``max_entries`` counts archive members and the directories that they imply, ``max_depth`` the components of a path,
+    ``max_path_bytes`` its length; ``max_names_bytes`` bounds all the paths that have to be remembered. ``max_xattr_bytes`` is for
+    the extended attributes of one file, names and values. ``max_window_bytes`` is the memory that a compressed stream may ask
+    for as its window or dictionary.
     """
 
     max_unpacked_bytes: int = 64 << 30
@@ -21,6 +22,8 @@ class Limits(Record):
     max_ratio: int = 250
     ratio_floor_bytes: int = 1 << 30
     max_depth: int = 1024
+    max_path_bytes: int = 32 << 10
+    max_names_bytes: int = 256 << 20
     max_xattr_bytes: int = 256 << 10
     max_window_bytes: int = 128 << 20
 

@@ -69,7 +69,7 @@ def _lines(root: str) -> Generator[tuple[bytes, bytes], None, None]:
     """(path, line) of everything below and including ``root``. Contents of large files are hashed in a second thread."""
     try:
         root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        directories = Directories(root_fd, 1 << 20, lambda _path: False)
+        directories = Directories(root_fd, 1 << 20, 1 << 30, lambda _path: False)
         pool = ThreadPoolExecutor(1)
         ahead: deque[tuple[bytes, bytes, bytes | Future[bytes]]] = deque()
         try:

@@ -41,11 +41,13 @@ class Unpacker:
     def __init__(self, root_fd: int, limits: Limits, options: UnpackOptions) -> None:
         self._limits = limits
         self._options = options
-        self._directories = Directories(root_fd, limits.max_depth, self._made_here)
-        self._attributes = Attributes(limits.max_xattr_bytes)
+        self._directories = directories = Directories(root_fd, limits.max_depth, limits.max_path_bytes, self._made_here)
+        self._attributes = Attributes(limits.max_xattr_bytes, directories.inherited)
         self._umask = _umask()
         # What the current layer made, with the directories above; None in the first one, where everything is its own.
         self._made: set[bytes] | None = None
+        # The whiteouts that the current layer has had.
+        self._hidden: set[bytes] = set()
         self._what = ""
         self.entries = 0
         self.bytes = 0
@@ -68,14 +70,18 @@ class Unpacker:
         """
         self._what = what
         self._made = None if first else set()
+        self._hidden = set()
+        directories = self._directories
         limits = self._limits
         max_entries = limits.max_entries
         max_bytes = limits.max_unpacked_bytes
         while (entry := reader.next()) is not None:
             self.entries += 1
             self.bytes += entry.size
-            if self.entries > max_entries:
+            if self.entries + directories.implied > max_entries:
                 raise ArchiveError(f"{what}: more than {max_entries} entries")
+            if directories.names_bytes > limits.max_names_bytes:
+                raise ArchiveError(f"{what}: the names of its files take more than {limits.max_names_bytes} bytes")
             if self.bytes > max_bytes:
                 raise ArchiveError(f"{what}: {printable(entry.name)}: more than {max_bytes} bytes of files")
             try:
@@ -108,7 +114,7 @@ class Unpacker:
                             os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=parent.fd, follow_symlinks=False)
                     except FileNotFoundError:
                         pass  # removed again by a later layer
-            for path, inherited in self._attributes.postponed.items():
+            for path, inherited in directories.inherited.items():
                 if (directory := directories.existing(path)) is not None:
                     self._attributes.set_inherited(directory.fd, inherited)
             mtime_ns = directories.times.get(b"", 0)
@@ -128,6 +134,7 @@ class Unpacker:
         assert made is not None
         while path not in made:
             made.add(path)
+            self._directories.names_bytes += len(path)
             path = path.rpartition(b"/")[0]
 
     def _whiteout(self, path: bytes) -> bool:
@@ -138,7 +145,10 @@ class Unpacker:
         target = hidden_name(name)
         if target is None:
             return False
-        if self._made is not None:
+        if self._made is not None and path not in self._hidden:
+            # A second time there is nothing left to hide, and looking for it could go on for ever.
+            self._hidden.add(path)
+            self._directories.names_bytes += len(path)
             hide(self._directories, above, target, self._made_here)
         return True
 
@@ -152,7 +162,7 @@ class Unpacker:
         directories = self._directories
         mtime_ns = entry.mtime_ns
         if not directories.times:
-            directories.times[b""] = mtime_ns
+            directories.set_time(b"", mtime_ns)
         directory = directories.get(above, mtime_ns)
         if self._made is not None:
             self._mark(path)
@@ -173,7 +183,7 @@ class Unpacker:
         os.fchown(fd, entry.uid, entry.gid)
         os.fchmod(fd, entry.mode)
         self._attributes.set_directory(fd, b"", entry.xattrs, fresh=False)
-        self._directories.times[b""] = entry.mtime_ns
+        self._directories.set_time(b"", entry.mtime_ns)
         self._directories.refresh_root()
 
     def _file(self, entry: TarEntry, directory: Directory, path: bytes, name: bytes, reader: TarReader) -> None:
@@ -221,7 +231,7 @@ class Unpacker:
             opened = self._directories.existing(path)
             assert opened is not None
             self._attributes.set_directory(opened.fd, path, entry.xattrs, fresh)
-        self._directories.times[path] = entry.mtime_ns
+        self._directories.set_time(path, entry.mtime_ns)
 
     def _hard_link(self, entry: TarEntry, above: bytes, path: bytes, name: bytes) -> None:
         target = clean(entry.link)

@@ -101,12 +101,17 @@ class Keystore:
             os.makedirs(directory, 0o755, exist_ok=True)
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             try:
-                os.write(fd, data)
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(fd, view) :]
                 os.fchmod(fd, 0o644)
                 os.fsync(fd)
+                os.rename(temporary, path)
+            except BaseException:
+                os.unlink(temporary)
+                raise
             finally:
                 os.close(fd)
-            os.rename(temporary, path)
         except OSError as error:
             raise ConfigError(f"cannot store trusted key {path}") from error
         return path

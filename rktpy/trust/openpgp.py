@@ -56,7 +56,8 @@ def read_status(status: str) -> tuple[SignatureFact, ...]:
     """
     facts: list[SignatureFact] = []
     current: SignatureFact | None = None
-    for line in status.splitlines():
+    # Not splitlines(): a user ID may hold other line separators, which GnuPG does not escape, and a whole line behind them.
+    for line in status.split("\n"):
         if not line.startswith("[GNUPG:] "):
             continue
         word, *values = line[9:].split(" ")

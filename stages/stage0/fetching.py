@@ -64,6 +64,9 @@ def fetch(g: Globals, store: Store, reference: Reference, text: str, options: Fe
     else:
         raise InputError(f"cannot fetch {text}")
     fetch_dependencies(g, store, image_id, options)
+    # What it depends on may have been there before, let in unchecked.
+    for decision in images.decisions(g, store, image_id):
+        decision.require()
     if options.render:
         store.ensure_tree(image_id)
     return image_id
@@ -256,8 +259,3 @@ def _dependency(g: Globals, store: Store, dependency: Dependency, reference: App
     from rktpy.stage0.fetching_http import from_name
 
     return from_name(g, store, reference, options, "", expected_id=dependency.image_id or None, size=dependency.size)
-
-
-def with_labels(reference: AppReference) -> AppReference:
-    """``reference`` with the labels that rkt asks for when the user does not: os and arch of this host."""
-    return AppReference(reference.name, images.with_host_defaults(reference.labels))

@@ -12,9 +12,10 @@ from rktpy.fetch.http_url import parse_url
 from rktpy.fetch.progress_output import open_progress
 from rktpy.log import debug, note
 from rktpy.stage0 import images
-from rktpy.stage0.fetching import read_signature, verify_and_add, warn_insecure
+from rktpy.stage0.fetching import check_name, read_signature, verify_and_add, warn_insecure
 from rktpy.stage0.transport import host_auth, open_client
 from rktpy.store.remotes import Remote
+from rktpy.trust.decision import ACCEPTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def from_name(
         latest = reference.label("version") is None
         first: RktpyError | None = None
         for endpoint in endpoints:
-            debug("image", f'remote fetching from URL "{endpoint.aci}"')
+            debug("image", f'remote fetching from URL "{parse_url(endpoint.aci).shown}"')
             try:
                 return _download(
                     g,
@@ -94,11 +95,12 @@ def _download(
     expected_id: str | None = None,
     size: int | None = None,
 ) -> str:
+    shown = parse_url(url).shown
     known = store.remote(url)
-    if known is not None and (known.image_id not in store.image_ids() or not _accepted(g, store, known.image_id)):
+    if known is not None and not _usable(g, store, known.image_id, wanted, expected_id):
         known = None
     if known is not None and not known.expired(time.time_ns()):
-        debug("image", f"image for {url} isn't expired, not fetching.")
+        debug("image", f"image for {shown} isn't expired, not fetching.")
         return known.image_id
     warn_insecure(g, tls=True)
     verify = not g.insecure.image
@@ -114,16 +116,16 @@ def _download(
         )
         if fetched.not_modified:
             if known is None:
-                raise FetchError(f"{url}: the server says that nothing has changed, but there is no copy of it here")
+                raise FetchError(f"{shown}: the server says that nothing has changed, but there is no copy of it here")
             image_id = known.image_id
             partial.discard()
         else:
             asc = read_signature(signature) if verify and signature else fetched.signature
             if size is not None and partial.size != size:
-                raise InputError(f"{url}: the image has {partial.size} bytes, the dependency says {size}")
+                raise InputError(f"{shown}: the image has {partial.size} bytes, the dependency says {size}")
             try:
                 image_id = verify_and_add(
-                    g, store, partial.path, parse_url(url).shown, asc, wanted=wanted, latest=latest, expected_id=expected_id
+                    g, store, partial.path, shown, asc, wanted=wanted, latest=latest, expected_id=expected_id
                 )
             finally:
                 partial.discard()
@@ -132,15 +134,27 @@ def _download(
     return image_id
 
 
-def _accepted(g: Globals, store: Store, image_id: str) -> bool:
-    """Whether the stored copy may be used: one that was let in unchecked is fetched again with its signature."""
-    return all(decision.verdict == "accepted" for decision in images.decisions(g, store, image_id))
+def _usable(g: Globals, store: Store, image_id: str, wanted: AppReference | None, expected_id: str | None) -> bool:
+    """Whether the stored copy of what is behind a URL will do.
+
+    One that was let in unchecked is fetched again with its signature; and a URL that was fetched for itself once may hold
+    another image than the one that is asked for by name or ID now.
+    """
+    if image_id not in store.image_ids() or not image_id.startswith(expected_id or ""):
+        return False
+    if wanted is not None:
+        try:
+            check_name(store.manifest(image_id), wanted)
+        except InputError:
+            return False
+    return images.decide_stored(g, store.record(image_id), insecure=g.insecure.image).verdict == ACCEPTED
 
 
 def _offer_keys(g: Globals, name: str) -> None:
     """rkt's ``maybeFetchPubKeys``: trust a key that the site publishes, after review or unasked with --trust-keys-from-https.
 
-    A failure is told and nothing more: the signature may be by a key that is trusted already.
+    Unlike rkt, which then asks about none, a key that came over plain http is still asked about. A failure is told and nothing
+    more: the signature may be by a key that is trusted already.
     """
     if images.keystore(g).has_prefix_keys(name):
         note("image", f'keys already exist for prefix "{name}", not fetching again')
@@ -159,7 +173,7 @@ def _offer_keys(g: Globals, name: str) -> None:
         return
     try:
         ask = terminal_review(_say)
-        add_keys(g, keys, name, skip_review=g.trust_keys_from_https, allow_http=allow_http, say=_say, ask=ask)
+        add_keys(g, keys, name, skip_review=False, allow_http=allow_http, say=_say, ask=ask)
     except RktpyError as error:
         note("image", f"error adding keys: {error}")
 
