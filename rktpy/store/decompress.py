@@ -9,8 +9,6 @@ gzip uses Intel's igzip where the ``isal`` package is installed, which is three 
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import zlib
 from collections.abc import Callable
 from importlib import import_module
@@ -18,29 +16,6 @@ from typing import Any, Protocol
 
 from rktpy.errors import ArchiveError
 from rktpy.store.limits import DEFAULT_LIMITS, Limits
-
-
-def _installed(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError:
-        return None
-
-
-# Compiled modules that bring no (or incomplete) types along.
-_pyzstd: Any = import_module("pyzstd")
-_igzip: Any = _installed("isal.igzip_lib")
-
-# What the decompressors raise for malformed data. bz2 raises OSError.
-_BROKEN: tuple[type[Exception], ...] = (
-    zlib.error,
-    lzma.LZMAError,
-    OSError,
-    EOFError,
-    ValueError,
-    _pyzstd.ZstdError,
-    *([] if _igzip is None else [_igzip.error]),
-)
 
 _INPUT = 1 << 17
 _OUTPUT = 1 << 18
@@ -88,10 +63,10 @@ class _Unzstd:
     eof = False
     unused_data = b""
 
-    def __init__(self, max_window_bytes: int) -> None:
+    def __init__(self, pyzstd: Any, max_window_bytes: int) -> None:
         # The window is a power of two, 1 KiB at least; frames that want a larger one are refused.
-        options = {int(_pyzstd.DParameter.windowLogMax): min(31, max(10, max_window_bytes.bit_length() - 1))}
-        self._object: Any = _pyzstd.EndlessZstdDecompressor(None, options)
+        options = {int(pyzstd.DParameter.windowLogMax): min(31, max(10, max_window_bytes.bit_length() - 1))}
+        self._object: Any = pyzstd.EndlessZstdDecompressor(None, options)
         self.decompress: Callable[..., bytes] = self._object.decompress
 
     @property
@@ -130,7 +105,7 @@ class Decompressor:
             start += data
         self.compression = compression_of(start)
         self._input = start
-        self._make = _engines(self.compression, limits)
+        self._make, self._broken = _engines(self.compression, limits)
         self._engine: _Engine | None = self._make() if self._make and start else None
         self._between = False  # behind a member that has ended
 
@@ -179,7 +154,7 @@ class Decompressor:
                 out = engine.decompress(data, n)
             except MemoryError:
                 raise ArchiveError(f"{self._what}: asks for too much memory to be decompressed") from None
-            except _BROKEN as error:
+            except self._broken as error:
                 raise ArchiveError(f"{self._what}: malformed {self.compression} data ({error})") from None
             if out:
                 return out
@@ -215,18 +190,27 @@ def open_stream(read: Callable[[int], bytes], what: str = "archive", limits: Lim
     return Decompressor(read, what, limits)
 
 
-def _igunzip() -> _Engine:
-    engine: _Engine = _igzip.IgzipDecompressor(_igzip.DECOMP_GZIP)
-    return engine
+def _engines(compression: str, limits: Limits) -> tuple[Callable[[], _Engine] | None, tuple[type[Exception], ...]]:
+    """What makes a decompressor, and what it raises for malformed data.
 
-
-def _engines(compression: str, limits: Limits) -> Callable[[], _Engine] | None:
+    The libraries are imported here: each takes milliseconds to load, and a stream needs one of them.
+    """
+    broken = (OSError, EOFError, ValueError)
     if compression == "gzip":
-        return _Gunzip if _igzip is None else _igunzip
+        try:
+            igzip: Any = import_module("isal.igzip_lib")
+        except ImportError:
+            return _Gunzip, (*broken, zlib.error)
+        return lambda: igzip.IgzipDecompressor(igzip.DECOMP_GZIP), (*broken, igzip.error)
     if compression == "bzip2":
-        return bz2.BZ2Decompressor
+        import bz2
+
+        return bz2.BZ2Decompressor, broken
     if compression == "xz":
-        return lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, limits.max_window_bytes)
+        import lzma
+
+        return lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, limits.max_window_bytes), (*broken, lzma.LZMAError)
     if compression == "zstd":
-        return lambda: _Unzstd(limits.max_window_bytes)
-    return None
+        pyzstd: Any = import_module("pyzstd")
+        return lambda: _Unzstd(pyzstd, limits.max_window_bytes), (*broken, pyzstd.ZstdError)
+    return None, ()

@@ -11,7 +11,6 @@ import time
 from contextlib import closing
 
 from rktpy.errors import UsageError
-from rktpy.fetch.layouts import pull_docker_archive, pull_layout, pull_oci_archive
 from rktpy.fetch.reference import DockerReference, LayoutReference, OCIArchiveReference
 from rktpy.formats.conversion import oci_config_to_manifest
 from rktpy.formats.oci.image_name import parse_image_name
@@ -68,16 +67,18 @@ def wanted_platform(text: str) -> Platform:
 def _pull(
     g: Globals, store: Store, reference: OCIReference, platform: Platform, options: FetchOptions, observer: LayerObserver | None
 ) -> PulledImage:
-    if isinstance(reference, LayoutReference):
-        return pull_layout(reference.path, reference.ref, platform, store, observer)
-    if isinstance(reference, OCIArchiveReference):
-        return pull_oci_archive(reference.path, reference.ref, platform, store, observer)
     if isinstance(reference, DockerReference):
         from rktpy.fetch.progress_output import open_progress
         from rktpy.stage0.transport import open_registry
 
         with closing(open_progress(options.progress)) as progress, open_registry(g, reference) as registry:
             return registry.pull(store, platform, observer=observer, progress=progress)
+    from rktpy.fetch.layouts import pull_docker_archive, pull_layout, pull_oci_archive
+
+    if isinstance(reference, LayoutReference):
+        return pull_layout(reference.path, reference.ref, platform, store, observer)
+    if isinstance(reference, OCIArchiveReference):
+        return pull_oci_archive(reference.path, reference.ref, platform, store, observer)
     return pull_docker_archive(reference.path, reference.ref, store, observer)
 
 

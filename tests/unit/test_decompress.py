@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import sys
 import zlib
 from collections.abc import Callable
 
@@ -15,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rktpy.errors import ArchiveError
-from rktpy.store import decompress
 from rktpy.store.decompress import compression_of, open_stream
 from rktpy.store.limits import DEFAULT_LIMITS, Limits
 from tests.support.archives import compress, incompressible, skippable_frame
@@ -28,7 +28,7 @@ PLAIN = b"some text, more or less " * 20_000 + incompressible(300_000)
 def gunzip(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test runs with igzip (if it is there) and without it."""
     if request.param == "zlib":
-        monkeypatch.setattr(decompress, "_igzip", None)
+        monkeypatch.setitem(sys.modules, "isal.igzip_lib", None)
 
 
 def plain(data: bytes, step: int = 1 << 20, n: int = 1 << 18, limits: Limits = DEFAULT_LIMITS) -> tuple[bytes, str]:
