@@ -18,8 +18,6 @@ ERROR_BYTES = 64 << 10
 PAGE_BYTES = 2 << 20
 #: Detached signatures.
 SIGNATURE_BYTES = 1 << 20
-#: Files with public keys.
-KEY_BYTES = 1 << 20
 #: One ACI as distributed. A stream without an announced length must end somewhere.
 ACI_BYTES = 64 << 30
 #: One layer, whatever its descriptor says.

@@ -100,19 +100,24 @@ def _unpack(layout: Layout, image_id: str, directory: str, steps: list[Step], ro
         if os.path.realpath(target) == "/":
             raise UsageError("this would delete your root filesystem. Refusing.")
     try:
-        _clear(target)
         os.makedirs(os.path.dirname(target), exist_ok=True)
+        # Made where nobody else can get in while it is half there; what it replaces stays until it is whole.
+        above, _, name = target.rpartition("/")
+        private = f"{above}/.{name[:200]}.{os.urandom(6).hex()}"
+        os.mkdir(private, 0o700)
         try:
+            fresh = private + "/tree"
             if rootfs_only:
-                render_steps(layout, steps, target)
+                render_steps(layout, steps, fresh)
             else:
-                os.mkdir(target, 0o755)
-                render_steps(layout, steps, target + "/rootfs")
-                _write_manifest(target + "/manifest", manifest)
-        except BaseException:
-            if os.path.isdir(target):
-                remove_tree(target)
-            raise
+                os.mkdir(fresh)
+                os.chmod(fresh, 0o755)
+                render_steps(layout, steps, fresh + "/rootfs")
+                _write_manifest(fresh + "/manifest", manifest)
+            _clear(target)
+            os.rename(fresh, target)
+        finally:
+            remove_tree(private)
     except OSError as error:
         raise StoreError(f"cannot write output directory {directory}") from error
 
