@@ -36,6 +36,12 @@ GLOBAL: tuple[Flag, ...] = (
     ("debug", "bool", "false", "tell on standard error what is done and why"),
     ("dir", "directory", DATA_DIR, "directory of images and pods"),
     (
+        "image-limits",
+        "string",
+        "",
+        "what an image may ask for at most, as max-unpacked-bytes=20G,max-entries=100000 (see rktpy-store(5))",
+    ),
+    (
         "insecure-options",
         "insecure-options",
         "none",

@@ -29,6 +29,10 @@ def settings(arguments: Arguments) -> Globals:
     system = arguments.text("system-config")
     local = arguments.text("local-config")
     user = arguments.text("user-config")
+    if arguments.has("image-limits"):
+        from rktpy.store.limits import limits_from_text, use_limits
+
+        use_limits(limits_from_text(arguments.text("image-limits")))
     data = arguments.text("dir") if arguments.has("dir") else _configured_data_dir(system, local, user)
     return Globals(
         data_dir=_resolved(data or flags.DATA_DIR),

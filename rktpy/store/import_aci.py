@@ -20,7 +20,7 @@ from rktpy.formats.tar import TarReader
 from rktpy.record import Record
 from rktpy.store.blobs import open_blob
 from rktpy.store.decompress import open_stream
-from rktpy.store.limits import Limits
+from rktpy.store.limits import Limits, limits_in_force
 from rktpy.store.partial import WRITEBACK_STEP
 from rktpy.store.paths import BLOB_MODE
 from rktpy.store.temporary import create_file, sync_directory, write_all
@@ -96,7 +96,7 @@ def import_aci(
     its record is added. Raises FetchError when the file cannot be read, ArchiveError or FormatError when it is no ACI,
     DigestMismatch, StoreError.
     """
-    limits = limits or Limits()
+    limits = limits or limits_in_force()
     what = what or path
     try:
         source = open(path, "rb", buffering=0)

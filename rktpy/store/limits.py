@@ -30,6 +30,20 @@ class Limits(Record):
 
 DEFAULT_LIMITS = Limits()
 
+_in_force = DEFAULT_LIMITS
+
+
+def use_limits(limits: Limits) -> None:
+    """Set the limits for the rest of the process (``--image-limits``)."""
+    global _in_force
+    _in_force = limits
+
+
+def limits_in_force() -> Limits:
+    """The limits of this process, for who was not given others."""
+    return _in_force
+
+
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 

@@ -14,7 +14,7 @@ from rktpy.errors import ArchiveError, DigestMismatch, InputError, StoreError
 from rktpy.formats.tar import TarReader
 from rktpy.linux.remove_tree import remove_contents
 from rktpy.record import Record
-from rktpy.store.limits import DEFAULT_LIMITS, Limits
+from rktpy.store.limits import Limits, limits_in_force
 from rktpy.store.pipeline import LayerSource, PlainStream, Readable
 from rktpy.store.unpack import Unpacker, UnpackOptions
 from rktpy.store.whitelist import AciSelection, Whitelists
@@ -47,13 +47,14 @@ DEFAULT_OPTIONS = UnpackOptions()
 
 
 def render_oci(
-    layers: Sequence[LayerSource], dest: str, limits: Limits = DEFAULT_LIMITS, options: UnpackOptions = DEFAULT_OPTIONS
+    layers: Sequence[LayerSource], dest: str, limits: Limits | None = None, options: UnpackOptions = DEFAULT_OPTIONS
 ) -> RenderStats:
     """Unpack ``layers``, bottom first, into the empty directory ``dest`` as one tree.
 
     Layers may still be arriving (:class:`~rktpy.store.pipeline.GrowingFile`). Each is checked against its diff ID. Raises
     DigestMismatch, ArchiveError, StoreError, and what the sources raise.
     """
+    limits = limits or limits_in_force()
     with _Destination(dest, limits, options) as (unpacker, stack):
         size = 0
         following: PlainStream | None = None
@@ -73,12 +74,13 @@ def render_oci(
 
 
 def render_aci(
-    images: Sequence[AciSource], dest: str, limits: Limits = DEFAULT_LIMITS, options: UnpackOptions = DEFAULT_OPTIONS
+    images: Sequence[AciSource], dest: str, limits: Limits | None = None, options: UnpackOptions = DEFAULT_OPTIONS
 ) -> RenderStats:
     """Unpack the root file systems of ``images``, bottom first, into the empty directory ``dest``.
 
     Each archive is checked against its image ID. Raises DigestMismatch, ArchiveError, StoreError, and what the sources raise.
     """
+    limits = limits or limits_in_force()
     with _Destination(dest, limits, options) as (unpacker, stack):
         size = 0
         for position, image in enumerate(images):

@@ -194,3 +194,20 @@ def test_nothing_is_removed_while_a_pod_cannot_be_read(rktpy: Rktpy, aci: str, c
     (pod / "pod").write_text("{")
     assert f"cannot tell what pod {uuid} uses: " in rktpy(*command, status=254).stderr
     assert aci[:19] in rktpy("image", "list").stdout
+
+
+@pytest.mark.parametrize(
+    ("limits", "problem"),
+    [
+        ("max-entries=5", "more than 5 entries"),
+        ("max-unpacked-bytes=100K", "than 102400 bytes"),
+        ("max-unpacked-bytes=1T,max-entries=9", "more than 9 entries"),
+    ],
+)
+def test_image_limits(rktpy: Rktpy, busybox_images: Path, limits: str, problem: str) -> None:
+    done = rktpy(UNSIGNED, f"--image-limits={limits}", "fetch", f"oci:{busybox_images}/busybox-oci:1", status=254)
+    assert problem in done.stderr
+    assert rktpy("image", "list", "--no-legend").stdout == ""
+    assert not list((rktpy.data / "cas/tree").iterdir())
+    done = rktpy("--image-limits=max-fun=5", "image", "list", status=254)
+    assert "unknown limit 'max-fun'" in done.stderr
