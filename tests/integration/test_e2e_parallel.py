@@ -148,12 +148,12 @@ def test_prepare_beside_gc_and_image_gc(stored: Rktpy, busybox_images: Path) -> 
     assert stored("image", "check").stdout == ""
 
 
-def test_runs_beside_everything_else(stored: Rktpy, busybox_images: Path) -> None:
-    others = cgroups_of_pods()
+def test_runs_beside_everything_else(stored: Rktpy, busybox_images: Path, tmp_path: Path) -> None:
     aci = str(busybox_images / "busybox.aci")
     with Crowd(stored) as crowd:
         for number in range(5):
-            crowd.start(UNSIGNED, "run", aci, "--memory=50M", "--exec=/bin/echo", "--", str(number))
+            uuid_file = f"--uuid-file-save={tmp_path}/{number}.uuid"
+            crowd.start(UNSIGNED, "run", uuid_file, aci, "--memory=50M", "--exec=/bin/echo", "--", str(number))
             crowd.start("gc", "--grace-period=0s")
             crowd.start("list", "--format=json")
             crowd.start("image", "list")
@@ -163,7 +163,9 @@ def test_runs_beside_everything_else(stored: Rktpy, busybox_images: Path) -> Non
     assert [out for args, _s, out, _e in results if "run" in args] == [f"{number}\n" for number in range(5)]
     stored("gc", "--grace-period=0s")
     assert states(stored) == {}
-    assert cgroups_of_pods() == others
+    uuids = [path.read_text().strip() for path in tmp_path.glob("*.uuid")]
+    assert len(uuids) == 5
+    assert [group for uuid in uuids for group in cgroups_of_pods(uuid)] == []
     assert processes_with(str(stored.data)) == {}
 
 
@@ -179,7 +181,7 @@ def test_one_pod_is_removed_once(stored: Rktpy) -> None:
         for _args, status, _out, err in results:
             if status:
                 assert status == 254
-                reasons = ("no matches found", "is currently being deleted", "is not there any more")
+                reasons = ("no matches found", "is currently being deleted", "was not present")
                 assert any(reason in err for reason in reasons), err
     assert list((stored.data / "pods").glob("*/*")) == []
 
