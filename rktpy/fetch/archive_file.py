@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 
 from rktpy.errors import ArchiveError, FetchError, FormatError, NotFoundError
 from rktpy.fetch.blob_copy import CHUNK
 from rktpy.fetch.sink import Partial, Sink
+from rktpy.formats.decompress import StreamLimits, compression_of, open_stream
 from rktpy.formats.oci.digest import digest_of
 from rktpy.formats.oci.docker_archive import link_key, member_key
 from rktpy.formats.tar import TarReader
@@ -25,15 +27,6 @@ MAX_SPOOLED = 64 << 30
 
 _MAX_LINKS = 8
 _BLOCK = 512
-_MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-
-
-def compression_of(start: bytes) -> str:
-    """The compression that the first bytes tell: none, gzip, bzip2, xz or zstd."""
-    for magic, name in _MAGIC.items():
-        if start.startswith(magic):
-            return name
-    return "none"
 
 
 class _Member:
@@ -127,28 +120,20 @@ class ArchiveFile:
         try:
             if stat.S_ISDIR(mode):
                 raise FetchError(f"{self.name}: is a directory; a layout in a directory is written oci:{self._path}")
-            seekable = stat.S_ISREG(mode)
-            compression = compression_of(os.pread(self._fd, 6, 0)) if seekable else "none"
-            if not seekable or compression != "none":
-                self._unpack_whole(compression)
+            if not stat.S_ISREG(mode) or compression_of(os.pread(self._fd, 6, 0)) != "none":
+                self._unpack_whole()
             self._scan()
         except OSError as error:
             raise FetchError(f"cannot read {self.name}") from error
 
-    def _unpack_whole(self, compression: str) -> None:
-        from rktpy.fetch.decompress import opened
-
+    def _unpack_whole(self) -> None:
         spool = self._sink.partial("archive-" + digest_of(os.fsencode(self._path), "sha256")[7:])
         spool.__enter__()
         self._spool = spool
         spool.restart()
-        with opened(self._fd, compression, self.name) as read:
-            done = 0
-            while data := read(CHUNK):
-                done += len(data)
-                if done > MAX_SPOOLED:
-                    raise ArchiveError(f"{self.name}: unpacks to more than {MAX_SPOOLED} bytes")
-                spool.write(data)
+        stream = open_stream(partial(os.read, self._fd), self.name, StreamLimits(max_unpacked_bytes=MAX_SPOOLED))
+        while data := stream.read(CHUNK):
+            spool.write(data)
         fd = os.open(spool.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         os.close(self._fd)
         self._fd = fd

@@ -7,11 +7,12 @@ are stored as they are under a manifest made up from them, the same one that sko
 from __future__ import annotations
 
 from rktpy.errors import ArchiveError, FormatError
-from rktpy.fetch.archive_file import ArchiveFile, compression_of
+from rktpy.fetch.archive_file import ArchiveFile
 from rktpy.fetch.blob_copy import copy_blob, digest_stream
 from rktpy.fetch.pulled import PulledImage, match_layers
 from rktpy.fetch.reference import DockerArchiveReference
 from rktpy.fetch.sink import LayerObserver, NoObserver, Sink
+from rktpy.formats.decompress import compression_of
 from rktpy.formats.oci.config import ImageConfig
 from rktpy.formats.oci.digest import sha256_digest
 from rktpy.formats.oci.docker_archive import SavedImage, choose_saved_image, manifest_of_saved_image, parse_saved_images

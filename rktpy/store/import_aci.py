@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from rktpy.errors import ArchiveError, DigestMismatch, FetchError, StoreError
 from rktpy.formats.aci.archive import ArchiveRules
 from rktpy.formats.aci.manifest import ImageManifest
+from rktpy.formats.decompress import open_stream
 from rktpy.formats.tar import TarReader
 from rktpy.record import Record
 from rktpy.store.blobs import open_blob
-from rktpy.store.decompress import open_stream
 from rktpy.store.limits import Limits, limits_in_force
 from rktpy.store.partial import WRITEBACK_STEP
 from rktpy.store.paths import BLOB_MODE

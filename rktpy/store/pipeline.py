@@ -15,8 +15,8 @@ from threading import Condition, Thread
 from typing import Protocol, Self, runtime_checkable
 
 from rktpy.errors import FetchError
+from rktpy.formats.decompress import open_stream
 from rktpy.record import Record
-from rktpy.store.decompress import open_stream
 from rktpy.store.limits import Limits
 
 _CHUNK = 1 << 18

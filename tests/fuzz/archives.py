@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rktpy.errors import ArchiveError, InputError, StoreError
 from rktpy.formats.aci.archive import ArchiveRules
+from rktpy.formats.decompress import open_stream
 from rktpy.formats.tar import TarEntry, TarReader
-from rktpy.store.decompress import open_stream
 from rktpy.store.limits import Limits
 from rktpy.store.pipeline import LayerSource
 from rktpy.store.render import AciSource, render_aci, render_oci

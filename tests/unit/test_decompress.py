@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rktpy.errors import ArchiveError
-from rktpy.store.decompress import compression_of, open_stream
+from rktpy.formats.decompress import compression_of, open_stream
 from rktpy.store.limits import DEFAULT_LIMITS, Limits
 from tests.support.archives import compress, incompressible, skippable_frame
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import os
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -11,15 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rktpy.errors import ArchiveError, ConfigError, FetchError, FormatError
+from rktpy.fetch import archive_file
 from rktpy.fetch.discovery import Tag, endpoints_of, keys_of, parse_page
+from rktpy.fetch.docker_archive import pull_docker_archive
 from rktpy.fetch.http_url import parse_url
 from rktpy.formats import openpgp
 from rktpy.formats.aci.archive import ArchiveRules
+from rktpy.formats.decompress import StreamLimits
 from rktpy.formats.tar import TarEntry, TarReader
 from rktpy.trust.keystore import Keystore
 from rktpy.trust.openpgp import read_status
 from tests.support.archives import END, octal, pax, raw_header
 from tests.support.gpg import Gpg
+from tests.support.sink import DirectorySink
 
 MEGABYTE = 1 << 20
 
@@ -191,3 +198,28 @@ def test_any_signature_type_is_read(body: bytes) -> None:
         openpgp.check_detached(packet, "signature")
     except FormatError:
         pass
+
+
+def test_an_archive_cannot_ask_for_any_dictionary(tmp_path: Path) -> None:
+    path = tmp_path / "saved.tar.xz"
+    # A dictionary of 1.5 GiB, which a decoder fills as long as there is data.
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << 20}]
+    data = bytearray(lzma.compress(bytes(4096), lzma.FORMAT_XZ, filters=filters))
+    # The only byte of the filter's properties in the block header (xz format 1.1 section 5.3.1), with its CRC32 made right.
+    size = (data[12] + 1) * 4
+    position = data.index(b"\x21\x01", 12, 12 + size) + 2
+    data[position] = 39
+    data[12 + size - 4 : 12 + size] = zlib.crc32(bytes(data[12 : 12 + size - 4])).to_bytes(4, "little")
+    path.write_bytes(bytes(data))
+    with pytest.raises(ArchiveError, match=r"saved\.tar\.xz: malformed xz data"):
+        pull_docker_archive(str(path), "", DirectorySink(tmp_path / "sink"))
+
+
+def test_an_archive_cannot_unpack_to_any_number_of_times_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_file, "StreamLimits", lambda **limits: StreamLimits(ratio_floor_bytes=1 << 20, **limits))
+    path = tmp_path / "saved.tar.gz"
+    path.write_bytes(gzip.compress(bytes(8 << 20)))
+    sink = DirectorySink(tmp_path / "sink")
+    with pytest.raises(ArchiveError, match="more than 250 times its size"):
+        pull_docker_archive(str(path), "", sink)
+    assert sink.partial_files() == []

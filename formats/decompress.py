@@ -15,11 +15,40 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from rktpy.errors import ArchiveError
-from rktpy.store.limits import DEFAULT_LIMITS, Limits
+from rktpy.record import Record
 
 _INPUT = 1 << 17
 _OUTPUT = 1 << 18
 _PEEK = 8
+
+
+class StreamLimits(Record):
+    """How much one stream may ask for; exceeding a limit is an :class:`~rktpy.errors.ArchiveError`.
+
+    The ratio of decompressed to compressed bytes may be over ``max_ratio`` only within the first ``ratio_floor_bytes``.
+    ``max_window_bytes`` is the memory that the stream may ask for as its window or dictionary.
+    """
+
+    max_unpacked_bytes: int = 64 << 30
+    max_ratio: int = 250
+    ratio_floor_bytes: int = 1 << 30
+    max_window_bytes: int = 128 << 20
+
+
+_DEFAULT_LIMITS = StreamLimits()
+
+
+class Limits(Protocol):
+    """What has the members of :class:`StreamLimits`."""
+
+    @property
+    def max_unpacked_bytes(self) -> int: ...
+    @property
+    def max_ratio(self) -> int: ...
+    @property
+    def ratio_floor_bytes(self) -> int: ...
+    @property
+    def max_window_bytes(self) -> int: ...
 
 
 class _Engine(Protocol):
@@ -182,7 +211,7 @@ class Decompressor:
         return self._make()
 
 
-def open_stream(read: Callable[[int], bytes], what: str = "archive", limits: Limits = DEFAULT_LIMITS) -> Decompressor:
+def open_stream(read: Callable[[int], bytes], what: str = "archive", limits: Limits = _DEFAULT_LIMITS) -> Decompressor:
     """Begin to decompress what ``read(n)`` gives (1 to n bytes, ``b""`` at the end). ``what`` names the stream in errors.
 
     Raises :class:`ArchiveError`, and whatever ``read`` raises.
