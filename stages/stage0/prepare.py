@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from rktpy.errors import RktpyError, UsageError
+from rktpy.errors import NotFoundError, RktpyError, UsageError
 from rktpy.formats import stage1 as contract
 from rktpy.log import debug, note
 from rktpy.stage0 import images, overlay, podmanifest, pods, stage1_image
@@ -19,6 +19,7 @@ from rktpy.store.store import Store
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.formats.aci.manifest import ImageManifest
+    from rktpy.formats.pod import PodManifest
     from rktpy.stage0.options import Globals, PodOptions
     from rktpy.stage0.podmanifest import Image
     from rktpy.stage0.pods import Pod
@@ -54,36 +55,48 @@ def create(g: Globals, store: Store, options: PodOptions, stage1: Stage1, *, uui
     writes is not synced.
     """
     users = _user_range(options)
-    image_ids = [images.find_or_fetch(g, store, app.image, options.fetch, app.signature) for app in options.apps]
     use_overlay = not options.no_overlay and _overlay_works(g.data_dir)
     if use_overlay and users is not None:
         raise UsageError("cannot use both overlay and user namespace: not implemented yet. (Try --no-overlay)")
-    with store.prepare_lock(exclusive=False):
-        if options.pod_manifest:
-            manifest, found = podmanifest.from_file(options.pod_manifest, store)
-        else:
-            found = [podmanifest.load_image(store, image_id) for image_id in image_ids]
-            manifest = podmanifest.from_options(options, found)
-        data = podmanifest.checked(manifest)
-        names = [app.name for app in manifest.apps]
-        trust = _decide(g, store, names, found)
-        pod = pods.create(g.data_dir, detached=to_run)
-        try:
-            if uuid_file:
-                _save_uuid(uuid_file, pod.uuid)
-            writer = _Writer(pod, use_overlay, users)
-            writer.stage1(store, stage1)
-            writer.directory(contract.APPS_INFO_DIR)
-            for name, image in zip(names, found, strict=True):
-                writer.app(store, name, image)
-            writer.pod(data, trust, strict=options.strict)
-        except OSError as error:
-            pod.close()
-            raise RktpyError("error setting up stage0") from error
-        except BaseException:
-            pod.close()
-            raise
-    return pod
+    for attempts_left in (2, 1, 0):
+        image_ids = [images.find_or_fetch(g, store, app.image, options.fetch, app.signature) for app in options.apps]
+        with store.prepare_lock(exclusive=False):
+            try:
+                manifest, found = _load(store, options, image_ids)
+            except NotFoundError:
+                # Somebody removed an image before we had the lock that keeps it.
+                if options.pod_manifest or not attempts_left:
+                    raise
+                continue
+            names = [app.name for app in manifest.apps]
+            data = podmanifest.checked(manifest)
+            trust = _decide(g, store, names, found)
+            pod = pods.create(g.data_dir, detached=to_run)
+            try:
+                if uuid_file:
+                    _save_uuid(uuid_file, pod.uuid)
+                writer = _Writer(pod, use_overlay, users)
+                writer.stage1(store, stage1)
+                writer.directory(contract.APPS_INFO_DIR)
+                for name, image in zip(names, found, strict=True):
+                    writer.app(store, name, image)
+                writer.pod(data, trust, strict=options.strict)
+            except OSError as error:
+                pod.close()
+                raise RktpyError("error setting up stage0") from error
+            except BaseException:
+                pod.close()
+                raise
+            return pod
+    raise NotFoundError("the images were removed again and again while the pod was prepared")
+
+
+def _load(store: Store, options: PodOptions, image_ids: list[str]) -> tuple[PodManifest, list[Image]]:
+    """The pod manifest and the images of its apps. Raises NotFoundError and what building a manifest raises."""
+    if options.pod_manifest:
+        return podmanifest.from_file(options.pod_manifest, store)
+    found = [podmanifest.load_image(store, image_id) for image_id in image_ids]
+    return podmanifest.from_options(options, found), found
 
 
 def _save_uuid(path: str, uuid: str) -> None:

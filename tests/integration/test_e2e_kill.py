@@ -18,7 +18,7 @@ from tests.support.registry import Registry, make_image
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 KILLS = 200
-SECONDS = 60.0
+SECONDS = 150.0
 FETCH = "--insecure-options=image,http"
 GREETING = "hello from busybox, an ACI\n"
 
