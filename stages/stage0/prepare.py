@@ -55,11 +55,11 @@ def create(g: Globals, store: Store, options: PodOptions, stage1: Stage1, *, uui
     writes is not synced.
     """
     users = _user_range(options)
-    use_overlay = not options.no_overlay and _overlay_works(g.data_dir)
-    if use_overlay and users is not None:
-        raise UsageError("cannot use both overlay and user namespace: not implemented yet. (Try --no-overlay)")
     for attempts_left in (2, 1, 0):
         image_ids = [images.find_or_fetch(g, store, app.image, options.fetch, app.signature) for app in options.apps]
+        use_overlay = not options.no_overlay and _overlay_works(g.data_dir)
+        if use_overlay and users is not None:
+            raise UsageError("cannot use both overlay and user namespace: not implemented yet. (Try --no-overlay)")
         with store.prepare_lock(exclusive=False):
             try:
                 manifest, found = _load(store, options, image_ids)
