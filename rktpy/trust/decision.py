@@ -30,6 +30,8 @@ ACCEPTED = "accepted"
 REJECTED = "rejected"
 UNDECIDED = "undecided"
 
+#: What allows any image, as it is recorded.
+INSECURE_IMAGE = "--insecure-options=image"
 #: The family of detached OpenPGP signatures in stored evidence.
 OPENPGP = "openpgp"
 
@@ -141,8 +143,8 @@ def decide(
     in seconds since the epoch.
     """
     if insecure_image:
-        step = Step("--insecure-options=image", "accepts", "signature verification was switched off by the user")
-        return Decision(image, ACCEPTED, step.reason, "--insecure-options=image", (step,))
+        step = Step(INSECURE_IMAGE, "accepts", "signature verification was switched off by the user")
+        return Decision(image, ACCEPTED, step.reason, INSECURE_IMAGE, (step,))
     if image.format == "oci":
         reason = "signature verification for docker images is not supported (try --insecure-options=image)"
         return Decision(image, REJECTED, reason, "", (Step("oci", "rejects", reason),))

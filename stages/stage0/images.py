@@ -20,7 +20,7 @@ from rktpy.formats import jsondoc
 from rktpy.formats.aci.types import NameValue
 from rktpy.log import debug
 from rktpy.store.dependencies import order
-from rktpy.trust.decision import OPENPGP, Decision, Image, SignatureFact, decide
+from rktpy.trust.decision import INSECURE_IMAGE, OPENPGP, Decision, Image, SignatureFact, decide
 from rktpy.trust.keystore import Keystore
 
 TYPE_CHECKING = False
@@ -116,16 +116,12 @@ def look_up(store: Store, reference: Reference) -> str | None:
     return None if record is None else record.id
 
 
-def decisions(g: Globals, store: Store, image_id: str, *, allowed: bool = False) -> list[Decision]:
-    """The trust decision about an image and about each image it depends on, made now from what is stored.
-
-    ``allowed`` says that the user switched the check off for this image before (a prepared pod remembers it).
-    """
-    insecure = g.insecure.image or allowed
+def decisions(g: Globals, store: Store, image_id: str) -> list[Decision]:
+    """The trust decision about an image and about each image it depends on, made now from what is stored."""
     ids = [image_id]
     if image_id.startswith("sha512-") and store.manifest(image_id).dependencies:
         ids = list(dict.fromkeys([step.image_id for step in order(store.layout, image_id)]))
-    return [decide_stored(g, store.record(one), insecure=insecure) for one in ids]
+    return [decide_stored(g, store.record(one), insecure=g.insecure.image) for one in ids]
 
 
 def decide_stored(g: Globals, record: ImageRecord, *, insecure: bool) -> Decision:
@@ -157,31 +153,35 @@ def trust_document(apps: dict[str, list[Decision]]) -> bytes:
 def recheck(g: Globals, store: Store, pod: PodManifest, previous: bytes | None) -> bytes:
     """Ask the policy again for every app of a pod that is about to start; return the pod's new ``trust`` file.
 
-    ``previous`` is the file that was written when the pod was prepared: an image that the user allowed by name then stays allowed
-    for this pod. Raises TrustError.
+    ``previous`` is the file that was written when the pod was prepared. It tells of which images the apps' trees were made:
+    those are judged, not what the dependencies would lead to now. An image that the user allowed by name then stays allowed
+    for this pod. Raises TrustError, NotFoundError when one of the images has been removed since.
     """
-    allowed = _allowed_before(previous)
+    before = _judged_before(previous)
     made: dict[str, list[Decision]] = {}
     for app in pod.apps:
-        made[app.name] = decisions(g, store, app.image.id, allowed=app.image.id in allowed)
+        judged = before.get(app.name, {})
+        if app.image.id not in judged:
+            made[app.name] = decisions(g, store, app.image.id)
+        else:
+            insecure = g.insecure.image or judged[app.image.id] == INSECURE_IMAGE
+            made[app.name] = [decide_stored(g, store.record(one), insecure=insecure) for one in judged]
         for decision in made[app.name]:
             decision.require()
     return trust_document(made)
 
 
-def _allowed_before(previous: bytes | None) -> set[str]:
+def _judged_before(previous: bytes | None) -> dict[str, dict[str, str]]:
+    """By app and image ID, what allowed the images of a prepared pod."""
     if previous is None:
-        return set()
+        return {}
     what = "trust decision of the pod"
     document = jsondoc.parse_object(previous, what)
-    allowed: set[str] = set()
     try:
         apps: dict[str, list[dict[str, Any]]] = document["apps"]
-        for made in apps.values():
-            allowed.update([one["image"]["id"] for one in made if one["allowedBy"] == "--insecure-options=image"])
+        return {name: {one["image"]["id"]: one["allowedBy"] for one in made} for name, made in apps.items()}
     except (KeyError, TypeError, AttributeError):
         raise FormatError(what, "apps", "is not a trust document") from None
-    return allowed
 
 
 def _is_for(store: Store, image_id: str, platform: str) -> bool:

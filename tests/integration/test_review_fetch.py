@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from rktpy.fetch.reference import DockerReference
 from rktpy.fetch.registry import Registry
 from rktpy.fetch.registry_auth import Credential
 from rktpy.formats.oci.platform import platform_of_machine
-from tests.conftest import Rktpy
+from tests.conftest import Rktpy, need_tool
 from tests.support.aci import make_aci
+from tests.support.gpg import Gpg
 from tests.support.http_server import Answer, Server
 from tests.support.scripted_registry import ScriptedRegistry, digest_of
 from tests.support.sink import DirectorySink
@@ -152,3 +154,65 @@ def test_a_copy_with_another_id_is_not_the_dependency(rktpy: Rktpy, tmp_path: Pa
     rktpy(INSECURE, "fetch", str(app))
     listed = rktpy("image", "list", "--no-legend", "--full", "--fields=id").stdout
     assert wanted[:71] in listed.split()
+
+
+# --- what is judged is what runs
+
+
+@pytest.fixture(scope="module")
+def gpg(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gpg]:
+    need_tool("gpg")
+    keys = Gpg(tmp_path_factory.mktemp("gpg") / "home")
+    keys.key("alice")
+    keys.key("bob")
+    yield keys
+    keys.close()
+
+
+def signed(gpg: Gpg, path: Path, who: str) -> Path:
+    path.with_name(path.name + ".asc").write_bytes(gpg.sign(path, who))
+    return path
+
+
+def trust(rktpy: Rktpy, gpg: Gpg, tmp_path: Path, who: str, prefix: str) -> Path:
+    key = tmp_path / f"{who}.key"
+    key.write_bytes(gpg.export(who))
+    rktpy("trust", "--prefix", prefix, "--skip-fingerprint-review", str(key))
+    return Path(rktpy.config) / "trustedkeys/prefix.d" / prefix / gpg.fingerprint(who)
+
+
+@pytest.mark.root
+def test_a_dependency_that_was_let_in_unchecked_is_refused_at_fetch(rktpy: Rktpy, tmp_path: Path, gpg: Gpg) -> None:
+    trust(rktpy, gpg, tmp_path, "alice", "example.com")
+    rktpy("--insecure-options=image", "fetch", str(make_aci(tmp_path / "base.aci", "example.com/base", {})))
+    app = make_aci(tmp_path / "app.aci", "example.com/app", {}, exec=["/x"], dependencies=[{"imageName": "example.com/base"}])
+    done = rktpy("fetch", "--pull-policy=new", str(signed(gpg, app, "alice")), status=254)
+    assert "image 'example.com/base' has no signature" in done.stderr
+
+
+@pytest.mark.root
+def test_a_prepared_pod_is_judged_by_the_images_it_was_made_of(rktpy: Rktpy, tmp_path: Path, gpg: Gpg) -> None:
+    trust(rktpy, gpg, tmp_path, "alice", "example.com")
+    bob = trust(rktpy, gpg, tmp_path, "bob", "example.com/base")
+    busybox = shutil.which("busybox")
+    assert busybox
+    app = make_aci(
+        tmp_path / "app.aci",
+        "example.com/app",
+        {},
+        exec=["/bin/busybox", "cat", "/which"],
+        dependencies=[{"imageName": "example.com/base"}],
+    )
+    first = make_aci(tmp_path / "first.aci", "example.com/base", {"/bin/busybox": busybox, "/which": b"by bob\n"})
+    second = make_aci(tmp_path / "second.aci", "example.com/base", {"/bin/busybox": busybox, "/which": b"by alice\n"})
+    rktpy("fetch", str(signed(gpg, first, "bob")))
+    image = rktpy("fetch", "--pull-policy=new", "--full", str(signed(gpg, app, "alice"))).stdout.strip()
+    uuid = rktpy("prepare", "--quiet", image).stdout.strip()
+    other = rktpy("prepare", "--quiet", image).stdout.strip()
+    # From now on the dependency is another image, which is trusted; the pod's tree is made of the first one all the same.
+    rktpy("fetch", str(signed(gpg, second, "alice")))
+    assert rktpy("run-prepared", other).stdout == "by bob\n"
+    bob.unlink()
+    done = rktpy("run-prepared", uuid, status=254)
+    assert "openpgp: signature made by unknown entity" in done.stderr
+    assert rktpy("run", image).stdout == "by alice\n"
