@@ -9,6 +9,8 @@ from __future__ import annotations
 from posix import write
 
 _debug = False
+# Messages quote images and servers, which must not move the cursor of a terminal or turn letters about.
+_HARMLESS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "?")
 
 
 def set_debug(enabled: bool) -> None:
@@ -26,7 +28,7 @@ def note(prefix: str, message: str) -> None:
     """Print one diagnostic, always. A closed or full standard error is not an error of the command."""
     text = f"{prefix}: {message}\n" if prefix else f"{message}\n"
     try:
-        write(2, text.encode("utf-8", "backslashreplace"))
+        write(2, text.translate(_HARMLESS).encode("utf-8", "backslashreplace"))
     except OSError:
         pass
 

@@ -19,10 +19,6 @@ from rktpy.fetch.progress import Progress
 from rktpy.formats import jsondoc
 from rktpy.log import debugging
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
-
 _FRAME_SECONDS = 0.1
 _BAR = 20
 _LABEL = 18

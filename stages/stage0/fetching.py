@@ -205,7 +205,8 @@ def check_name(manifest: ImageManifest, wanted: AppReference) -> None:
         if value is None:
             raise InputError(f'requested label "{label.name}" not provided by the image manifest')
         if value != label.value:
-            text = f'requested value for label "{label.name}": "{label.value}" differs from fetched aci label value: "{value}"'
+            found = printable(value)
+            text = f'requested value for label "{label.name}": "{label.value}" differs from fetched aci label value: "{found}"'
             raise InputError(text)
 
 

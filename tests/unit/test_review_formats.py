@@ -22,6 +22,7 @@ from rktpy.formats import openpgp
 from rktpy.formats.aci.archive import ArchiveRules
 from rktpy.formats.decompress import StreamLimits
 from rktpy.formats.tar import TarEntry, TarReader
+from rktpy.log import note
 from rktpy.trust.keystore import Keystore
 from rktpy.trust.openpgp import read_status
 from tests.support.archives import END, octal, pax, raw_header
@@ -223,3 +224,8 @@ def test_an_archive_cannot_unpack_to_any_number_of_times_its_size(tmp_path: Path
     with pytest.raises(ArchiveError, match="more than 250 times its size"):
         pull_docker_archive(str(path), "", sink)
     assert sink.partial_files() == []
+
+
+def test_no_message_moves_the_cursor(capfd: pytest.CaptureFixture[str]) -> None:
+    note("image", "a\x1b[2Jb\x9b1mc\u202edé\te\r\nf\x7f")
+    assert capfd.readouterr().err == "image: a?[2Jb?1mc?dé\te?\nf?\n"
