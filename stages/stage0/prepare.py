@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from rktpy.errors import NotFoundError, RktpyError, UsageError
+from rktpy.errors import NotFoundError, RktpyError, StateError, UsageError
 from rktpy.formats import stage1 as contract
 from rktpy.log import debug, note
 from rktpy.stage0 import images, overlay, podmanifest, pods, stage1_image
@@ -80,6 +80,9 @@ def create(g: Globals, store: Store, options: PodOptions, stage1: Stage1, *, uui
                 writer.directory(contract.APPS_INFO_DIR)
                 for name, image in zip(names, found, strict=True):
                     writer.app(store, name, image)
+                if any(image.manifest.dependencies for image in found) and _decide(g, store, names, found) != trust:
+                    # Dependencies are found by name: what was judged must be what the tree was made of.
+                    raise StateError("the dependencies of an image have changed while the pod was prepared: try again")
                 writer.pod(data, trust, strict=options.strict)
             except OSError as error:
                 pod.close()
