@@ -5,7 +5,7 @@ from __future__ import annotations
 from posix import geteuid
 
 from rktpy.cli import images
-from rktpy.cli.image_ids import shown_id
+from rktpy.cli.image_ids import fetched_id
 from rktpy.cli.output import out
 from rktpy.cli.pull import fetch_options
 from rktpy.cli.settings import settings
@@ -31,5 +31,5 @@ def run(arguments: Arguments) -> int:
     with Store(g.data_dir) as store:
         ids = [find_or_fetch(g, store, app.image, options, app.signature) for app in apps]
     for image_id in ids:
-        out(shown_id(image_id, full=arguments.switch("full")))
+        out(fetched_id(image_id, full=arguments.switch("full")))
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rktpy.cli.usage import ArgumentsError
 from rktpy.errors import RktpyError
+from rktpy.log import note
 from rktpy.stage0.pods import read_uuid_file
 
 TYPE_CHECKING = False
@@ -12,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def no_arguments(arguments: Arguments) -> None:
-    """Refuse arguments, for commands that take none."""
-    if arguments.args:
-        raise ArgumentsError(f'unexpected argument "{arguments.args[0]}"')
+    """Pass over arguments, for commands that take none: rkt does so, and scripts say ``gc --mark-only true``."""
+    for argument in arguments.args:
+        note(arguments.command.name, f'ignoring argument "{argument}"')
 
 
 def uuid_from_file(path: str) -> str:
@@ -32,18 +33,22 @@ def one(arguments: Arguments, *, file_status: int = 254) -> str:
         return arguments.args[0]
     if arguments.args or not path:
         raise ArgumentsError("wants one pod's UUID, or --uuid-file")
-    try:
-        return uuid_from_file(path)
-    except RktpyError as error:
-        error.status = file_status
-        raise
+    return _from_file(path, file_status)
 
 
-def several(arguments: Arguments) -> list[str]:
-    """At least one pod: the arguments, or the file's content."""
+def several(arguments: Arguments, *, file_status: int = 254) -> list[str]:
+    """At least one pod: the arguments, or the file's content. ``file_status`` is as for :func:`one`."""
     path = arguments.text("uuid-file")
     if arguments.args and not path:
         return arguments.args
     if arguments.args or not path:
         raise ArgumentsError("wants the UUIDs of pods, or --uuid-file")
-    return [uuid_from_file(path)]
+    return [_from_file(path, file_status)]
+
+
+def _from_file(path: str, status: int) -> str:
+    try:
+        return uuid_from_file(path)
+    except RktpyError as error:
+        error.status = status
+        raise

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def run(arguments: Arguments) -> int:
     """Stop pods; an error with one of them does not keep the others from being stopped."""
-    prefixes = pod_arguments.several(arguments)
+    prefixes = pod_arguments.several(arguments, file_status=1)
     g = settings(arguments)
     failed = 0
     for prefix in prefixes:

@@ -7,7 +7,7 @@ from posix import uname
 
 from rktpy import __version__
 from rktpy.cli.output import out
-from rktpy.cli.usage import ArgumentsError
+from rktpy.log import note
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ _FEATURES = (
 
 def run(arguments: Arguments) -> int:
     """Print the versions, the platform and the features."""
-    if arguments.args:
-        raise ArgumentsError(f'unexpected argument "{arguments.args[0]}"')
+    for argument in arguments.args:
+        note("version", f'ignoring argument "{argument}"')
     machine = uname().machine
     out(
         f"rktpy Version: {__version__}\n"

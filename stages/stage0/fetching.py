@@ -254,6 +254,7 @@ def _dependency(g: Globals, store: Store, dependency: Dependency, reference: App
     elif options.pull_policy != "update":
         record = store.find_by_name(dependency.image_name, dependency.labels)
         if record is not None:
+            debug("image", f"using image from local store for image name {reference.text}")
             return record.id
     if options.pull_policy == "never":
         raise FetchError(f'dependency "{reference.text}" is not in the store and fetching is disabled')

@@ -19,7 +19,7 @@ from rktpy.fetch.reference import AppReference, ImageIDReference, Reference, URL
 from rktpy.formats import jsondoc
 from rktpy.formats.aci.types import NameValue
 from rktpy.log import debug
-from rktpy.store.dependencies import order
+from rktpy.store.dependencies import MissingDependency, order
 from rktpy.trust.decision import INSECURE_IMAGE, OPENPGP, Decision, Image, SignatureFact, decide
 from rktpy.trust.keystore import Keystore
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: uname's machine -> appc's arch label (appc/spec ``schema/types/labels.go``).
 _ARCHES = {"x86_64": "amd64", "i686": "i386", "i586": "i386", "ppc64": "ppc64", "ppc64le": "ppc64le", "s390x": "s390x"}
+
+_HEX = "0123456789abcdef"
 
 #: What the pull policy ``never`` is about; local files and layouts are always read.
 _REMOTE = (URLReference, AppReference, references.DockerReference)
@@ -76,6 +78,8 @@ def find_or_fetch(g: Globals, store: Store, text: str, options: FetchOptions, si
         if found is not None and options.platform and not _is_for(store, found, options.platform):
             found = None
         if found is None:
+            if isinstance(reference, AppReference) and _begins_id(reference.name):
+                _by_id(store, reference.name, text)
             if options.pull_policy == "never" and isinstance(reference, _REMOTE):
                 raise NotFoundError(f"unable to fetch image from {_kind(reference)} {_quoted(text)}: {_UNFETCHED}")
             from rktpy.stage0.fetching import fetch
@@ -83,10 +87,23 @@ def find_or_fetch(g: Globals, store: Store, text: str, options: FetchOptions, si
             return fetch(g, store, reference, text, options, signature)
         image_id = found
         debug("image", f"using image from local store for {_kind(reference)} {text}")
+        _complete(g, store, image_id, options)
     for decision in decisions(g, store, image_id):
         decision.require()
     store.touch(image_id)
     return image_id
+
+
+def _complete(g: Globals, store: Store, image_id: str, options: FetchOptions) -> None:
+    """Fetch again what has been removed of that on which a stored image depends (rkt, for an image found by name or URL)."""
+    if not image_id.startswith("sha512-") or not store.manifest(image_id).dependencies:
+        return
+    try:
+        order(store.layout, image_id)
+    except MissingDependency:
+        from rktpy.stage0.fetching import fetch_dependencies
+
+        fetch_dependencies(g, store, image_id, options)
 
 
 def resolve_image(store: Store, text: str) -> str:
@@ -95,7 +112,7 @@ def resolve_image(store: Store, text: str) -> str:
     if isinstance(reference, ImageIDReference):
         return _by_id(store, reference.prefix, text)
     found = look_up(store, reference)
-    if found is None and isinstance(reference, AppReference) and not reference.labels and _is_hex(reference.name):
+    if found is None and isinstance(reference, AppReference) and not reference.labels and _is_id(reference.name):
         return _by_id(store, reference.name, text)
     if found is None:
         raise NotFoundError(f"cannot find image {_quoted(text)}")
@@ -216,5 +233,10 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _is_hex(text: str) -> bool:
-    return len(text) >= 2 and not text.strip("0123456789abcdef")
+def _is_id(text: str) -> bool:
+    return (len(text) >= 2 and not text.strip(_HEX)) or _begins_id(text)
+
+
+def _begins_id(text: str) -> bool:
+    """Whether ``text`` is an image ID of which only one digit is given: too few to be looked for, but no name either."""
+    return text[:7] in ("sha512-", "sha256-") and len(text) == 8 and text[7] in _HEX

@@ -48,6 +48,9 @@ def choose(g: Globals, store: Store, choice: Stage1Choice) -> Stage1:
             raise UsageError(f"no stage1 named {quoted(choice.bundled)} comes with rktpy (there is: {', '.join(BUNDLED)})")
         return Stage1(choice.bundled)
     if choice.path or choice.url:
+        bundled = _in_place_of(choice.path)
+        if bundled is not None:
+            return Stage1(bundled)
         location = choice.url or os.path.abspath(choice.path)
         return _fetched(g, store, location, trusted=_is_trusted(choice.path))
     if choice.hash:
@@ -82,8 +85,9 @@ def _named(g: Globals, store: Store, name: str) -> Stage1:
 def _from_dir(g: Globals, store: Store, name: str) -> Stage1:
     directory = _configuration(g).paths.stage1_images or IMAGES_DIR
     path = os.path.normpath(os.path.join(directory, name))
-    if name in _RKT_FILES and not os.path.exists(path):
-        return Stage1(_RKT_FILES[name])
+    bundled = _in_place_of(path)
+    if bundled is not None:
+        return Stage1(bundled)
     return _fetched(g, store, path, trusted=_is_trusted(path))
 
 
@@ -102,11 +106,22 @@ def _configured(g: Globals, store: Store) -> Stage1:
                     return Stage1(bundled)
                 raise
     if settings.location:
+        bundled = _in_place_of(settings.location)
+        if bundled is not None:
+            return Stage1(bundled)
         try:
             return _fetched(g, store, settings.location, trusted=_is_trusted(settings.location))
         except RktpyError as error:
             raise RktpyError("failed to fetch stage1 image") from error
     return Stage1(DEFAULT)
+
+
+def _in_place_of(path: str) -> str | None:
+    """The bundled stage1 that stands in for one of rkt's image files where that file is not at hand."""
+    bundled = _RKT_FILES.get(os.path.basename(path))
+    if bundled is None or "://" in path or os.path.exists(path):
+        return None
+    return bundled
 
 
 def _configuration(g: Globals) -> Config:

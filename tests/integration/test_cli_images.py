@@ -28,8 +28,8 @@ def aci(rktpy: Rktpy, busybox_images: Path) -> str:
 def test_fetch_prints_short_ids_in_order(rktpy: Rktpy, busybox_images: Path, aci: str) -> None:
     done = rktpy("fetch", f"oci:{busybox_images}/busybox-oci:1", str(busybox_images / "busybox.aci"), UNSIGNED)
     first, second = done.stdout.split()
-    assert re.fullmatch(r"sha256-[0-9a-f]{12}", first)
-    assert second == aci[:19]
+    assert re.fullmatch(r"sha256-[0-9a-f]{32}", first)
+    assert second == aci[: len("sha512-") + 32]
 
 
 def test_fetch_refuses_what_nobody_signed(rktpy: Rktpy, busybox_images: Path) -> None:
@@ -97,7 +97,7 @@ def test_images_that_are_not_there(rktpy: Rktpy, aci: str, command: str) -> None
     for text, problem in (
         ("example.com/none", "example.com/none"),
         ("sha512-00", "no image IDs found"),
-        ("sha512-0", "cannot find image"),
+        ("sha512-0", "image ID too short"),
     ):
         assert problem in rktpy("image", command, text, status=254).stderr
 
