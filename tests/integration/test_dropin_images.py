@@ -190,3 +190,26 @@ def test_pull_policies(rktpy: Rktpy, site: tuple[Server, dict[str, str]]) -> Non
     ):
         done = rktpy(PLAIN, "--debug", *filter(None, [policy]), command, url, env=environment)
         assert told in done.stderr
+
+
+def test_trees_go_after_the_pods(stored: Rktpy) -> None:
+    """``image gc`` from a timer leaves what exited pods still show, and takes it once ``gc`` has removed them."""
+    trees = stored.data / "cas/tree"
+    stored(UNSIGNED, "run", NAME)
+    before = os.listdir(trees)
+    stored("image", "gc")
+    assert os.listdir(trees) == before != []
+    stored("gc", "--grace-period=0s")
+    assert "removed treestore" in stored("image", "gc").stderr
+    assert os.listdir(trees) == []
+    assert stored(UNSIGNED, "run", NAME).stdout == "hello from busybox, an ACI\n"
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-overlay",)])
+def test_an_exported_app_runs_as_it_was_left(stored: Rktpy, tmp_path: Path, flags: tuple[str, ...]) -> None:
+    script = "echo made >/made; readlink /proc/self/ns/net"
+    file = f"--uuid-file-save={tmp_path}/uuid"
+    done = stored(UNSIGNED, "run", *flags, file, NAME, "--exec=/bin/sh", "--", "-c", script)
+    assert done.stdout == os.readlink("/proc/self/ns/net") + "\n"
+    stored("export", "--app=busybox", (tmp_path / "uuid").read_text(), str(tmp_path / "out.aci"))
+    assert stored(UNSIGNED, "run", str(tmp_path / "out.aci"), "--exec=/bin/cat", "--", "/made").stdout == "made\n"
