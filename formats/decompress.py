@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from rktpy.errors import ArchiveError
 from rktpy.record import Record
 
-_INPUT = 1 << 17
+_INPUT = 1 << 19
 _OUTPUT = 1 << 18
 _PEEK = 8
 

@@ -6,7 +6,6 @@ containers-auth.json(5); the protocol of credential helpers is docker/docker-cre
 from __future__ import annotations
 
 import os
-import subprocess
 
 from rktpy.errors import ConfigError, FormatError
 from rktpy.fetch import limits
@@ -104,6 +103,8 @@ def _read_files(environ: Mapping[str, str]) -> list[AuthFile]:
 
 def ask_helper(helper: str, server: str, environ: Mapping[str, str]) -> Credential | None:
     """What ``docker-credential-<helper> get`` has for ``server``; None when it has nothing or does not work, which is noted."""
+    import subprocess
+
     program = f"docker-credential-{helper}"
     try:
         done = subprocess.run(

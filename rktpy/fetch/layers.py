@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: Layers on their way at once, as podman and docker.
 PARALLEL = 3
 # How often the observer hears of a layer, in bytes.
-_STEP = 256 << 10
+_STEP = 1 << 20
 # How long to wait for threads that were told to stop, in seconds; they are daemons, so the process may end without them.
 _STOP_SECONDS = 2.0
 

@@ -19,8 +19,8 @@ from rktpy.formats.decompress import open_stream
 from rktpy.record import Record
 from rktpy.store.limits import Limits
 
-_CHUNK = 1 << 18
-_QUEUED = 8
+_CHUNK = 1 << 20
+_QUEUED = 4
 
 
 class Readable(Protocol):

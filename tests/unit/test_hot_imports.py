@@ -21,7 +21,7 @@ UUID = "5bc080ca-9e03-480d-b705-5928af396cc5"
 
 # Free: built into the interpreter or frozen, and used anyhow.
 STANDARD = frozenset(
-    "__future__ _collections_abc _json _stat errno fcntl genericpath os os.path posixpath stat time".split()  # noqa: SIM905
+    "__future__ _collections_abc _json _stat errno fcntl gc genericpath os os.path posixpath stat time".split()  # noqa: SIM905
 )
 MAIN = frozenset(
     f"rktpy{name}"
