@@ -306,6 +306,10 @@ def clean(name: bytes) -> bytes:
 
     Raises :class:`ArchiveError` for ``..`` and NUL.
     """
+    if name.startswith(b"./"):
+        name = name[2:]
+    if name and name[0] not in b"./" and b"/." not in name and b"//" not in name and b"\0" not in name:
+        return name[:-1] if name.endswith(b"/") else name  # as nearly all names are
     parts = [part for part in name.split(b"/") if part and part != b"."]
     if b".." in parts:
         raise ArchiveError("a name with .. in it")
