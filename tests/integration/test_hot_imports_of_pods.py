@@ -19,8 +19,8 @@ pytestmark = pytest.mark.root
 NAME = "example.com/busybox"
 # Built into the interpreter or frozen.
 FREE = frozenset(
-    "__future__ _collections_abc _json _sha1 _sha256 _sha512 _socket _stat _struct binascii errno fcntl gc genericpath os os.path "  # noqa: SIM905
-    "posixpath stat struct".split()
+    "__future__ _collections_abc _json _sha1 _sha256 _sha512 _socket _stat _struct binascii errno fcntl gc genericpath os "  # noqa: SIM905
+    "os.path posixpath stat struct".split()
 )
 
 
