@@ -32,6 +32,8 @@ venv=$here/.venv
 "$venv/bin/pip" install -q --disable-pip-version-check --no-build-isolation -e ".[fast,test]"
 
 export PATH="$venv/bin:$PATH"
+# pyright fetches its program when it is first called; the sandbox has no network.
+"$venv/bin/pyright" --version >/dev/null || echo "test.sh: pyright could not be fetched" >&2
 export RKTPY_TEST_REQUIRE_TOOLS="${RKTPY_TEST_REQUIRE_TOOLS:-1}"
 if [ "$#" = 0 ]; then
     set -- tests

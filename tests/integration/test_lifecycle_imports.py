@@ -28,8 +28,8 @@ def pods(rktpy: Rktpy, busybox_images: Path) -> Iterator[Pods]:
 
 #: What costs nothing to load, or is loaded by the interpreter anyway (see the style of hot paths).
 FREE = frozenset(
-    "__future__ _collections_abc _json _sha1 _sha256 _sha512 _signal _socket _stat binascii errno fcntl genericpath "  # noqa: SIM905
-    "graphlib os os.path posix posixpath select stat struct _struct time types zlib".split()
+    "__future__ _collections_abc _json _sha1 _sha256 _sha512 _signal _socket _stat binascii errno fcntl gc "  # noqa: SIM905
+    "genericpath graphlib os os.path posix posixpath select stat struct _struct time types zlib".split()
 )
 PROGRAM = """
 import os, sys
