@@ -32,6 +32,10 @@ def run(arguments: Arguments) -> int:
     scheme, separator, _rest = prefix.partition("://")
     if separator:
         raise UsageError(f"--prefix must not contain a URL scheme, omit {scheme}://")
+    from rktpy.trust.keystore import is_scope
+
+    if prefix and not is_scope(prefix):
+        raise UsageError(f"{prefix!r} is not an image name prefix")
     if root and not keys:
         raise UsageError("--root wants the file or URL of a key: there is nothing to discover")
 

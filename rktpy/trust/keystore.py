@@ -47,7 +47,7 @@ class Keystore:
 
         Raises :class:`UsageError` for what is no image name, :class:`ConfigError` when a directory cannot be read.
         """
-        if not _is_scope(name):
+        if not is_scope(name):
             raise UsageError(f"{name!r} is not an image name")
         keys: dict[str, TrustedKey] = {}
         for directory, prefix in self._directories(name):
@@ -91,7 +91,7 @@ class Keystore:
         The file is complete or absent at any instant. Raises :class:`FormatError`, :class:`UsageError` and
         :class:`ConfigError` when the directory cannot be written.
         """
-        if prefix and not _is_scope(prefix):
+        if prefix and not is_scope(prefix):
             raise UsageError(f"{prefix!r} is not an image name prefix")
         key = openpgp.parse_public_key(data, "public key")
         directory = os.path.join(self._local, "prefix.d", *prefix.split("/")) if prefix else os.path.join(self._local, "root.d")
@@ -117,7 +117,7 @@ class Keystore:
         return path
 
 
-def _is_scope(name: str) -> bool:
+def is_scope(name: str) -> bool:
     """Whether ``name`` may name directories of the keystore.
 
     AC identifiers are read leniently elsewhere (``a/../b`` passes the reference library); here they become paths.
