@@ -14,11 +14,16 @@ if TYPE_CHECKING:
 
 def run(arguments: Arguments) -> int:
     """Unpack an image alone into a directory."""
+    return unpack(arguments, dependencies=False)
+
+
+def unpack(arguments: Arguments, *, dependencies: bool) -> int:
+    """Unpack an image into a directory, with or without what it depends on."""
     if len(arguments.args) != 2:
         raise ArgumentsError("wants an image and the directory to write")
     text, target = arguments.args
     store = Store(settings(arguments).data_dir)
-    store.extract(
-        resolve_image(store, text), target, rootfs_only=arguments.switch("rootfs-only"), overwrite=arguments.switch("overwrite")
-    )
+    write = store.render if dependencies else store.extract
+    rootfs_only, overwrite = arguments.switch("rootfs-only"), arguments.switch("overwrite")
+    write(resolve_image(store, text), target, rootfs_only=rootfs_only, overwrite=overwrite)
     return 0

@@ -52,8 +52,8 @@ BASIC = {"user": "joe", "password": "secret"}
             AuthDocument(("a",), AWSAuth("i", "s", "r")),
         ),
         (
-            document("dockerAuth", registries=["quay.io"], credentials=BASIC),
-            DockerAuthDocument(("quay.io",), BasicAuth("joe", "secret")),
+            document("dockerAuth", registries=["quay.example"], credentials=BASIC),
+            DockerAuthDocument(("quay.example",), BasicAuth("joe", "secret")),
         ),
         (document("paths", data="/d", stage1_images="/s"), PathsDocument("/d", "/s")),
         (document("paths"), PathsDocument()),
@@ -173,8 +173,8 @@ def test_later_directories_override(dirs: Directories) -> None:
     dirs.write(dirs.system, "auth.d/a.json", basic("system", "a", "b", "c"))
     dirs.write(dirs.local, "auth.d/a.json", basic("local", "b", "c"))
     dirs.write(dirs.user, "auth.d/a.json", basic("user", "c", "c:8080"))
-    dirs.write(dirs.system, "auth.d/d.json", docker("system", "quay.io", "index.docker.io"))
-    dirs.write(dirs.user, "auth.d/d.json", docker("user", "quay.io"))
+    dirs.write(dirs.system, "auth.d/d.json", docker("system", "quay.example", "index.docker.io"))
+    dirs.write(dirs.user, "auth.d/d.json", docker("user", "quay.example"))
     dirs.write(dirs.system, "paths.d/p.json", document("paths", data="/system", stage1_images="/system/s"))
     dirs.write(dirs.local, "paths.d/p.json", document("paths", data="/local"))
     dirs.write(dirs.system, "stage1.d/s.json", document("stage1", name="system/s", version="1", location="/system/s.aci"))
@@ -186,7 +186,7 @@ def test_later_directories_override(dirs: Directories) -> None:
     assert config.auth.get("c") == BasicAuth("user", "p")
     assert config.auth.get("c:8080") == BasicAuth("user", "p")
     assert config.auth.get("a:8080") is None
-    assert config.docker_credentials("quay.io") == BasicAuth("user", "p")
+    assert config.docker_credentials("quay.example") == BasicAuth("user", "p")
     assert config.docker_credentials("docker.io") == BasicAuth("system", "p")
     assert config.paths == PathsDocument("/local", "/system/s")
     assert config.stage1 == Stage1Document("local/s", "2", "https://user/s.aci")
@@ -294,7 +294,7 @@ def test_the_printed_form(dirs: Directories) -> None:
         "auth.d/s.json",
         document("auth", domains=["s3"], type="aws", credentials={"accessKeyID": "i", "secretAccessKey": "k"}),
     )
-    dirs.write(dirs.local, "auth.d/d.json", docker("ann", "quay.io"))
+    dirs.write(dirs.local, "auth.d/d.json", docker("ann", "quay.example"))
     dirs.write(dirs.local, "paths.d/p.json", document("paths", data="/d"))
     printed = dirs.load().to_dict()
     joe = {"user": "joe", "password": "p"}
@@ -313,7 +313,7 @@ def test_the_printed_form(dirs: Directories) -> None:
             {
                 "rktVersion": "v1",
                 "rktKind": "dockerAuth",
-                "registries": ["quay.io"],
+                "registries": ["quay.example"],
                 "credentials": {"user": "ann", "password": "p"},
             },
             {"rktVersion": "v1", "rktKind": "paths", "data": "/d", "stage1-images": ""},
