@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from rktpy.store.paths import Layout
 
 
-def render_steps(layout: Layout, steps: list[Step], rootfs: str, layer_sources: dict[str, LayerSource] | None = None) -> None:
+def render_steps(layout: Layout, steps: list[Step], rootfs: str) -> None:
     """Make the directory ``rootfs`` and lay the images of ``steps`` down in it.
 
-    ``layer_sources``: by digest, layers of an OCI image that are read from somewhere else than the store. Raises NotFoundError,
-    ArchiveError, DigestMismatch, StoreError.
+    Raises NotFoundError, ArchiveError, DigestMismatch, StoreError.
     """
     with ExitStack() as stack:
         for image_id in sorted({step.image_id for step in steps}):
@@ -34,7 +33,7 @@ def render_steps(layout: Layout, steps: list[Step], rootfs: str, layer_sources: 
             raise StoreError(f"cannot render into {rootfs}") from error
         top = records[steps[-1].image_id]
         if top.format == "oci":
-            render_oci(_layers(layout, top, layer_sources or {}), rootfs)
+            render_oci(_layers(layout, top), rootfs)
         else:
             render_aci([_aci(layout, records[step.image_id], step) for step in steps], rootfs)
 
@@ -43,15 +42,11 @@ def _aci(layout: Layout, record: ImageRecord, step: Step) -> AciSource:
     return AciSource(step.image_id, partial(_open, layout, record.blobs[0]), step.whitelists)
 
 
-def _layers(layout: Layout, record: ImageRecord, sources: dict[str, LayerSource]) -> list[LayerSource]:
-    layers: list[LayerSource] = []
-    for layer in record.layers:
-        source = sources.get(layer.digest)
-        if source is None:
-            opener = partial(_open, layout, layer.digest)
-            source = LayerSource(opener, layer.digest, layer.diff_id, layer.media_type, layer.size)
-        layers.append(source)
-    return layers
+def _layers(layout: Layout, record: ImageRecord) -> list[LayerSource]:
+    return [
+        LayerSource(partial(_open, layout, layer.digest), layer.digest, layer.diff_id, layer.media_type, layer.size)
+        for layer in record.layers
+    ]
 
 
 def _open(layout: Layout, digest: str) -> FileSource:

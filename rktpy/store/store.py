@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from rktpy.store.limits import Limits
     from rktpy.store.listing import ImageFacts
     from rktpy.store.partial import Partial
-    from rktpy.store.pipeline import LayerSource
     from rktpy.store.remotes import Remote
     from rktpy.store.streamed import StreamedTree
     from rktpy.store.verify import Verified
@@ -226,11 +225,11 @@ class Store:
 
         return tree_ready(self.layout, tree_id)
 
-    def ensure_tree(self, image_id: str, *, layer_sources: dict[str, LayerSource] | None = None) -> str:
+    def ensure_tree(self, image_id: str) -> str:
         """Render an image's tree if it is not there; returns the tree's ID. See :func:`rktpy.store.trees.ensure`."""
         from rktpy.store import trees
 
-        return trees.ensure(self._writable(), image_id, layer_sources=layer_sources)
+        return trees.ensure(self._writable(), image_id)
 
     def stream_tree(self) -> StreamedTree:
         """A tree to be rendered while its layers arrive. See :mod:`rktpy.store.streamed`."""

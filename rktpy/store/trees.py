@@ -23,7 +23,6 @@ from rktpy.store.tree_ready import SYNCED, boot_id, marker, tree_id, tree_ready
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.store.paths import Layout
-    from rktpy.store.pipeline import LayerSource
     from rktpy.store.temporary import Temporary
 
 FILE_MODE = 0o644
@@ -37,11 +36,10 @@ def steps_of(layout: Layout, image_id: str) -> list[dependencies.Step]:
     return dependencies.order(layout, image_id)
 
 
-def ensure(layout: Layout, image_id: str, *, layer_sources: dict[str, LayerSource] | None = None) -> str:
+def ensure(layout: Layout, image_id: str) -> str:
     """Render an image's tree if it is not there; returns the tree's ID.
 
-    ``layer_sources`` (OCI): by digest, where a layer's bytes can be read while they still arrive. Raises NotFoundError
-    (:class:`dependencies.MissingDependency` names the image to fetch), InputError, ArchiveError, StoreError.
+    Raises NotFoundError (:class:`dependencies.MissingDependency` names the image to fetch), InputError, ArchiveError, StoreError.
     """
     steps = steps_of(layout, image_id)
     wanted = tree_id([step.image_id for step in steps])
@@ -49,23 +47,18 @@ def ensure(layout: Layout, image_id: str, *, layer_sources: dict[str, LayerSourc
         return wanted
     with locks.acquire(layout.tree_lock(wanted), exclusive=True):
         if not tree_ready(layout, wanted):
-            with render_aside(layout, steps, image_id, layer_sources) as fresh:
+            with render_aside(layout, steps, image_id) as fresh:
                 put_in_place(layout, wanted, fresh)
     return wanted
 
 
-def render_aside(
-    layout: Layout,
-    steps: list[dependencies.Step],
-    image_id: str,
-    layer_sources: dict[str, LayerSource] | None = None,
-) -> Temporary:
+def render_aside(layout: Layout, steps: list[dependencies.Step], image_id: str) -> Temporary:
     """Render a tree under a temporary name, complete with its marker."""
     from rktpy.store.rendering import render_steps
 
     fresh = begin(layout)
     try:
-        render_steps(layout, steps, fresh.path + "/rootfs", layer_sources)
+        render_steps(layout, steps, fresh.path + "/rootfs")
         complete(layout, fresh, image_id)
     except OSError as error:
         fresh.close()
