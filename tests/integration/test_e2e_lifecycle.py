@@ -25,26 +25,12 @@ from tests.support.pods import (
     processes_with,
     shell,
     states,
-    store_with,
     wait_for,
 )
 
 pytestmark = pytest.mark.root
 
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,3})? [+-]\d{4} \w+"
-
-
-@pytest.fixture(scope="module")
-def template(launcher: Path, busybox_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with busybox, rendered."""
-    return store_with(Rktpy(launcher, tmp_path_factory.mktemp("template")), busybox_images / "busybox.aci")
-
-
-@pytest.fixture
-def stored(rktpy: Rktpy, template: Path) -> Rktpy:
-    """The command, with a copy of that directory."""
-    subprocess.run(["cp", "-a", str(template), str(rktpy.data)], check=True)
-    return rktpy
 
 
 def fields(text: str) -> dict[str, str]:
