@@ -21,11 +21,11 @@ from rktpy.isolate.root import Root
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from rktpy.log import note, set_debug
-from rktpy.stage1.fly.arguments import parse_arguments
-from rktpy.stage1.fly.environment import app_environment
-from rktpy.stage1.fly.holder import Holder, open_holder
+from rktpy.formats.entry_arguments import parse_arguments
+from rktpy.isolate.environment import app_environment
+from rktpy.isolate.holder import Holder, open_holder
 from rktpy.stage1.fly.limits import read_isolators, set_apparmor
-from rktpy.stage1.fly.pod import FlyPod, load_pod, read_file
+from rktpy.isolate.pod_app import PodApp, load_only_app, read_file
 from rktpy.stage1.fly.run import app_user, become
 
 TYPE_CHECKING = False
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"--pid {shown(pid)} is not a process ID")
     if not arguments.rest:
         raise UsageError("no command given")
-    pod = load_pod("")
+    pod = load_only_app("")
     name = arguments.text("appname")
     if name and name != pod.name:
         raise UsageError(f"app {shown(name)} is not in the pod")
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
         _enter(holder, pod, arguments.rest)
 
 
-def _enter(holder: Holder, pod: FlyPod, command: list[str]) -> NoReturn:
+def _enter(holder: Holder, pod: PodApp, command: list[str]) -> NoReturn:
     namespace = os.open(f"/proc/{holder.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     root = Root(f"/proc/{holder.pid}/root")
     groups = discover(holder.pid)

@@ -322,8 +322,9 @@ def test_pod_files() -> None:
         )
     )
     assert len(files) > 20 and len(drawn) > 6
+    from rktpy.isolate import volumes
     from rktpy.stage0 import metadata, prepare
-    from rktpy.stage1.fly import limits, volumes
+    from rktpy.stage1.fly import limits
 
     more = {
         prepare.TRUST_FILE,

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 
-from rktpy.errors import StateError
+from rktpy.errors import Stage1Error, StateError
+from rktpy.formats.stage1 import LOCK_FD
+from rktpy.isolate.plan import shown
 from rktpy.linux.syscalls import pidfd_open, pidfd_send_signal
 
 
@@ -81,6 +83,19 @@ def holders_in_group(group: int) -> list[Holder]:
         if holder is not None:
             found.append(holder)
     return found
+
+
+def lock_descriptor() -> int:
+    """The descriptor that holds the pod's lock, as stage0 names it in the environment. Raises Stage1Error."""
+    text = os.environ.get(LOCK_FD, "")
+    if not text.isascii() or not text.isdigit() or not 3 <= int(text) < 1 << 20:
+        raise Stage1Error(f"can't get rkt lock fd: {LOCK_FD} is {shown(text)}")
+    fd = int(text)
+    try:
+        os.fstat(fd)
+    except OSError as error:
+        raise Stage1Error("can't get rkt lock fd") from error
+    return fd
 
 
 def read_pid(path: str) -> int:
