@@ -72,8 +72,10 @@ def delete(attachment: Attachment, netns: str, lock_fd: int = -1) -> list[Networ
         try:
             run_plugin(find_plugin(plugin.type, attachment.plugin_dirs), jsondoc.dump(document), variables, lock_fd)
         except PluginError as error:
-            if error.failure.code == UNKNOWN_CONTAINER:
-                debug("networking", f"{error}")  # it says that there is nothing to undo
+            # The first says that there is nothing to undo. The second did nothing either if it has never accepted the version.
+            harmless = (UNKNOWN_CONTAINER, INCOMPATIBLE_VERSION) if attachment.result is None else (UNKNOWN_CONTAINER,)
+            if error.failure.code in harmless:
+                debug("networking", f"{error}")
             else:
                 failed.append(error)
         except NetworkError as error:

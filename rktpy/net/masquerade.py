@@ -31,13 +31,18 @@ def chain_name(network: str, container_id: str) -> str:
 def remove_masquerade(attachment: Attachment) -> list[NetworkError]:
     """Remove what DEL has left of an attachment's rules; what went wrong. Nothing is there to remove as a rule."""
     try:
-        if not attachment.parsed_config().ip_masq:
-            return []
+        network = attachment.parsed_config()
+        result = attachment.parsed_result(network.versions[0])
     except FormatError:
         return []  # DEL has told
+    if not network.ip_masq:
+        return []
+    programs = ["iptables"]
+    if result is None or not all(address.is_v4 for address in result.addresses):
+        programs.append("ip6tables")
     chain = chain_name(attachment.network, attachment.container_id)
     failed: list[NetworkError] = []
-    for program in ("iptables", "ip6tables"):
+    for program in programs:
         path = find_program(program)
         if not path:
             continue

@@ -111,21 +111,22 @@ def refuse_conflicts(ports: tuple[ForwardedPort, ...], pod_fd: int, uuid: str, r
     Rules of a pod that has ended would swallow what is meant for this one until gc removes them: for a pod in the way that does
     not run, ``reclaim`` is called with a descriptor of its directory and its UUID. Raises NetworkError when it runs.
     """
-    for name, directory in _other_pods(pod_fd, uuid):
+    for state, name, directory in _other_pods(pod_fd, uuid):
         try:
             taken = next(((port, other) for port in ports for other in _ports_of(directory) if port.conflicts(other)), None)
             if taken is None:
                 continue
-            if _is_locked(directory):
+            # Garbage that is locked is being removed; reclaiming waits for that.
+            if state == "run" and _is_locked(directory):
                 raise NetworkError(f"port {taken[0]} already mapped to port {taken[1].pod_port} of pod {name}")
             reclaim(directory, name)
         finally:
             os.close(directory)
 
 
-def _other_pods(pod_fd: int, uuid: str) -> list[tuple[str, int]]:
-    """The UUIDs and open directories of pods that have networks."""
-    found: list[tuple[str, int]] = []
+def _other_pods(pod_fd: int, uuid: str) -> list[tuple[str, str, int]]:
+    """The state directories, UUIDs and open directories of pods that have networks."""
+    found: list[tuple[str, str, int]] = []
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
     for state in _SIBLINGS:
         try:
@@ -138,7 +139,7 @@ def _other_pods(pod_fd: int, uuid: str) -> list[tuple[str, int]]:
                     continue
                 try:
                     os.stat(f"{name}/net/results", dir_fd=parent, follow_symlinks=False)
-                    found.append((name, os.open(name, flags, dir_fd=parent)))
+                    found.append((state, name, os.open(name, flags, dir_fd=parent)))
                 except OSError:
                     pass  # no networks, or just being moved or removed
         finally:

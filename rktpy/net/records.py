@@ -36,6 +36,11 @@ _LARGEST = 4 << 20  # bytes of one file
 _STEP = 0.02  # seconds
 
 
+def config_path(name: str) -> str:
+    """Where the configuration from a file of this name is kept, in the pod's directory."""
+    return f"{NET_DIR}/{name}"
+
+
 class NetworkRecords:
     """The files of one pod. ``pod_fd`` is an open descriptor of its directory; it stays the caller's."""
 
@@ -105,11 +110,9 @@ class NetworkRecords:
         finally:
             os.close(fd)
 
-    def write_config(self, name: str, data: bytes) -> str:
-        """Keep a configuration; its path in the pod's directory."""
-        path = f"{NET_DIR}/{name}"
-        self._replace(path, data)
-        return path
+    def write_config(self, name: str, data: bytes) -> None:
+        """Keep the configuration that a file of this name holds."""
+        self._replace(config_path(name), data)
 
     def write_attachment(self, attachment: Attachment) -> None:
         """Write an attachment down."""

@@ -19,7 +19,7 @@ from rktpy.log import debug, note
 from rktpy.net.attach import IncompatibleVersion, add, delete, negotiate
 from rktpy.net.execute import find_plugin, plugin_dirs
 from rktpy.net.namespace import hold_namespace, namespace_path, raise_loopback
-from rktpy.net.records import NetworkRecords
+from rktpy.net.records import NetworkRecords, config_path
 from rktpy.net.selection import Chosen, Selection, choose_networks, parse_arguments
 from rktpy.record import Record
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rktpy.net.ports import ForwardedPort
 
 _PORTMAP: dict[str, Any] = {"type": "portmap", "capabilities": {PORT_MAPPINGS: True}, "snat": True}
+_IGNORE = "IgnoreUnknown"  # CNI's conventions for CNI_ARGS
 _LOCK_TIMEOUT = 10.0  # seconds; nobody else is expected to hold it
 
 
@@ -71,7 +72,7 @@ class PodNetworks(Record):
 
     @property
     def main(self) -> Joined | None:
-        """The network in which ports are forwarded: the first one that masquerades, else the last one (rkt)."""
+        """The first network that masquerades, else the last one (rkt's rule for where ports are forwarded)."""
         return next((network for network in self.joined if network.ip_masq), self.joined[-1] if self.joined else None)
 
     @property
@@ -125,12 +126,14 @@ def set_up(
         if records.has_attachments() or records.netns():
             raise StateError(f"the networks of pod {uuid} were set up already")
         planned = _plan(chosen, uuid, plugin_dirs(local_config), wishes)
-        if wishes.ports:
-            from rktpy.net.ports import refuse_conflicts
-
-            refuse_conflicts(wishes.ports, pod_fd, uuid, _reclaim)
         try:
-            return _add_all(records, planned, uuid, netns_fd)
+            _write_down(records, planned, uuid, netns_fd)
+            if wishes.ports:
+                # After our own are written down: of two pods that start at once at least one sees the other.
+                from rktpy.net.ports import refuse_conflicts
+
+                refuse_conflicts(wishes.ports, pod_fd, uuid, _reclaim)
+            return _add_all(records, planned, uuid)
         except BaseException:
             from rktpy.net.tear_down import take_down
 
@@ -182,13 +185,15 @@ def _plan(chosen: tuple[Chosen, ...], uuid: str, dirs: tuple[str, ...], wishes: 
             if_name,
             network.to_bytes(),
             namespace_path(uuid),
-            parse_arguments(entry.arguments, network.name),
+            _plugin_arguments(entry),
             {name: value for name, value in arguments.items() if network.has_capability(name)},
             None,
             dirs,
             entry.file_name,
         )
-        info = NetInfo(network.name, "", paths[0], if_name, args=entry.arguments, ip_masq=network.ip_masq)
+        info = NetInfo(
+            network.name, config_path(entry.file_name), paths[0], if_name, args=entry.arguments, ip_masq=network.ip_masq
+        )
         planned.append(_Planned(network, attachment, info, limited))
     return tuple(planned)
 
@@ -201,21 +206,32 @@ def _forwarding_network(chosen: tuple[Chosen, ...]) -> Chosen:
     return next((entry for entry in chosen if entry.network.ip_masq), chosen[-1])
 
 
+def _plugin_arguments(entry: Chosen) -> tuple[tuple[str, str], ...]:
+    """The user's arguments. Each plugin of a network gets all of them, and is told to pass over those of the others."""
+    arguments = parse_arguments(entry.arguments, entry.network.name)
+    if not arguments or any(name == _IGNORE for name, _value in arguments):
+        return arguments
+    return ((_IGNORE, "1"), *arguments)
+
+
 def _dns_argument(dns: DNS) -> dict[str, list[str]]:
     return {"servers": list(dns.nameservers), "searches": list(dns.search), "options": list(dns.options)}
 
 
-def _add_all(records: NetworkRecords, planned: tuple[_Planned, ...], uuid: str, netns_fd: int) -> PodNetworks:
+def _write_down(records: NetworkRecords, planned: tuple[_Planned, ...], uuid: str, netns_fd: int) -> None:
+    """Everything that comes before the first plugin."""
     path = namespace_path(uuid)
     records.write_netns(path)
     hold_namespace(netns_fd, path)
     raise_loopback(netns_fd)
-    infos: list[NetInfo] = []
     for entry in planned:
-        where = records.write_config(entry.attachment.config_file, entry.attachment.config)
+        records.write_config(entry.attachment.config_file, entry.attachment.config)
         records.write_attachment(entry.attachment)
-        infos.append(entry.info.replace(net_conf=where))
-    records.write_net_info(tuple(infos))
+    records.write_net_info(tuple(entry.info for entry in planned))
+
+
+def _add_all(records: NetworkRecords, planned: tuple[_Planned, ...], uuid: str) -> PodNetworks:
+    infos = [entry.info for entry in planned]
     joined: list[Joined] = []
     for index, entry in enumerate(planned):
         debug("networking", f'adding network "{entry.network.name}"')
@@ -238,7 +254,7 @@ def _add_all(records: NetworkRecords, planned: tuple[_Planned, ...], uuid: str, 
                 entry.bandwidth,
             )
         )
-    return PodNetworks(path, tuple(joined))
+    return PodNetworks(namespace_path(uuid), tuple(joined))
 
 
 def _add(records: NetworkRecords, entry: _Planned) -> Result:
