@@ -14,12 +14,12 @@ import os
 
 from rktpy.errors import Stage1Error
 from rktpy.formats.pod import Volume
+from rktpy.isolate.host_mounts import host_namespace, shared_mounts
 from rktpy.isolate.mounts import Bind
 from rktpy.isolate.plan import Operation, shown
 from rktpy.isolate.root import Root
 from rktpy.log import debug, note
 from rktpy.record import Record
-from rktpy.isolate.host_mounts import host_namespace, shared_mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

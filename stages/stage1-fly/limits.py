@@ -12,8 +12,8 @@ from rktpy.formats import stage1 as names
 from rktpy.formats.aci import isolators as iso
 from rktpy.formats.aci.isolators import CPU, AppArmorProfile, CPUShares, Memory, OOMScoreAdj
 from rktpy.formats.stage1 import Enforcement
-from rktpy.record import Record
 from rktpy.isolate.pod_app import write_file
+from rktpy.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

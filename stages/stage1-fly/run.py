@@ -33,21 +33,24 @@ from rktpy.errors import Stage1Error, UsageError
 from rktpy.formats import stage1 as names
 from rktpy.formats.aci.isolators import APPARMOR_PROFILE_NAME
 from rktpy.formats.aci.types import parse_uuid
+from rktpy.formats.entry_arguments import Arguments, parse_arguments, parse_pairs
 from rktpy.formats.stage1 import Enforcement, write_report
+from rktpy.isolate.become import LARGEST_FD, become, default_signals
 from rktpy.isolate.enforcement import tell
+from rktpy.isolate.environment import app_environment, environment_file
 from rktpy.isolate.executable import find_executable
-from rktpy.isolate.host_mounts import has_own_mount_namespace
 from rktpy.isolate.holder import lock_descriptor
+from rktpy.isolate.host_mounts import has_own_mount_namespace
 from rktpy.isolate.mounts import Bind, BindRoot, OwnMountNamespace, PivotRoot, RemountReadonly, Tmpfs, WriteFile
 from rktpy.isolate.plan import Operation, describe_plan, execute_plan, shown
+from rktpy.isolate.pod_app import PodApp, load_only_app, write_file
 from rktpy.isolate.process import Credentials, WorkingDirectory
 from rktpy.isolate.root import Root
 from rktpy.isolate.users import resolve_user
+from rktpy.isolate.volumes import choose_mounts, volume_operations
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
-from rktpy.log import debug, note, set_debug
-from rktpy.formats.entry_arguments import Arguments, parse_arguments, parse_pairs
-from rktpy.isolate.environment import app_environment, environment_file
+from rktpy.log import note, set_debug
 from rktpy.stage1.fly.limits import (
     apparmor_loaded,
     apply_cgroup,
@@ -56,17 +59,10 @@ from rktpy.stage1.fly.limits import (
     report_options,
     set_apparmor,
 )
-from rktpy.isolate.pod_app import PodApp, load_only_app, write_file
-from rktpy.isolate.volumes import choose_mounts, volume_operations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from signal import SIG_DFL, SIGPIPE, SIGXFSZ, signal
-    from typing import NoReturn
-
     from rktpy.isolate.users import User
-else:
-    from _signal import SIG_DFL, SIGPIPE, SIGXFSZ, signal
 
 _BOOLEANS = (
     "debug",
@@ -80,7 +76,6 @@ _BOOLEANS = (
 )
 _VALUES = ("net", "private-users", "mds-token", "local-config", "hostname", "dns-conf-mode", "ipc")
 _DNS_MODES = {"resolv": ("host", "stage0", "none", "default"), "hosts": ("host", "stage0", "default")}
-_LARGEST_FD = 2**32 - 1
 
 
 def main(argv: list[str]) -> int:
@@ -249,8 +244,8 @@ def _run_handler(program: str, argv: tuple[str, ...], environment: dict[str, str
     if child == 0:
         status = 127
         try:
-            syscalls.close_range(3, _LARGEST_FD, c.CLOSE_RANGE_CLOEXEC)
-            _default_signals()
+            syscalls.close_range(3, LARGEST_FD, c.CLOSE_RANGE_CLOEXEC)
+            default_signals()
             os.execve(program, [program, *argv[1:]], environment)
         except OSError as error:
             note("stage1", f"can't execute {shown(program)}: {(error.strerror or '').lower()}")
@@ -261,31 +256,3 @@ def _run_handler(program: str, argv: tuple[str, ...], environment: dict[str, str
         code = os.waitstatus_to_exitcode(status)
         how = f"was killed by signal {-code}" if code < 0 else f"failed with status {code}"
         raise Stage1Error(f"pre-start event handler {shown(program)} {how}")
-
-
-def _default_signals() -> None:
-    """Python ignores these two, and ignored signals stay ignored through execve(2)."""
-    signal(SIGPIPE, SIG_DFL)
-    signal(SIGXFSZ, SIG_DFL)
-
-
-def become(
-    program: str,
-    argv: tuple[str, ...],
-    environment: dict[str, str],
-    privileges: tuple[Operation, ...],
-    root: Root,
-    lock_fd: int = -1,
-) -> NoReturn:
-    """Drop privileges and execute ``program``. Of the open files it gets 0, 1, 2 and ``lock_fd``, if there is one."""
-    debug("stage1", f"execing {shown(program)}")
-    syscalls.close_range(3, _LARGEST_FD, c.CLOSE_RANGE_CLOEXEC)
-    if lock_fd >= 0:
-        os.set_inheritable(lock_fd, True)
-    _default_signals()
-    arguments = [program, *argv[1:]]
-    execute_plan(privileges, root)
-    try:
-        os.execve(program, arguments, environment)
-    except OSError as error:
-        raise Stage1Error(f"can't execute {shown(program)}") from OSError(error.errno, error.strerror)

@@ -1,7 +1,8 @@
 """The root of an app in the pod: its image, with the devices, the kernel's files and the volumes in it.
 
-As rkt 1.30's prepare-app: /proc, /sys, /dev (nodes, pts, shm), the journal's sockets, /tmp, /etc/{resolv.conf,hosts,hostname}, volumes.
-The app's service gets a mount namespace of its own in which this is all there is (PrivateMounts, RootDirectory). Hot-path module.
+As rkt 1.30's prepare-app: /proc, /sys, /dev (nodes, pts, shm), the journal's sockets, /tmp, /etc/{resolv.conf,hosts,hostname},
+volumes. The app's service gets a mount namespace of its own in which this is all there is (PrivateMounts, RootDirectory).
+Hot-path module.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from rktpy.isolate.plan import Operation
 from rktpy.isolate.volumes import choose_mounts, volume_operations
 from rktpy.linux import constants as c
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_units import TERMINAL
 from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, device_nodes
+from rktpy.stage1.systemd.pod_units import TERMINAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,9 +65,7 @@ class WorldWritable(Operation):
                 os.close(fd)
 
 
-def app_root(
-    app: PodApp, pod_root: str, mounts: tuple[VolumeMount, ...], *, interactive: bool = False
-) -> tuple[Operation, ...]:
+def app_root(app: PodApp, pod_root: str, mounts: tuple[VolumeMount, ...], *, interactive: bool = False) -> tuple[Operation, ...]:
     """Everything but what is known only when the network is up (:func:`name_files`). ``pod_root`` is the path of the pod's root,
     ``interactive`` says that the app has the pod's terminal."""
     return (

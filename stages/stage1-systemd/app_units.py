@@ -4,9 +4,9 @@
     <app>-handlers.service  pre-start as its start, post-stop as its stop; confined as the app is
     <app>-<port>.socket     a port marked socketActivated: the app starts when somebody connects
 
-The end of an app is written to ``rkt/status/<app>`` by a shell of the host's that runs outside the app's root; the first failure of all
-to ``rkt/first-failure``, where the monitor finds it. Source: systemd.service(5), systemd.exec(5), systemd.socket(5); appc/spec 0.8.11
-``spec/aci.md`` (eventHandlers, ports). Hot-path module.
+The end of an app is written to ``rkt/status/<app>`` by a shell of the host's that runs outside the app's root; the first
+failure of all to ``rkt/first-failure``, where the monitor finds it. Source: systemd.service(5), systemd.exec(5),
+systemd.socket(5); appc/spec 0.8.11 ``spec/aci.md`` (eventHandlers, ports). Hot-path module.
 """
 
 from __future__ import annotations
@@ -35,11 +35,15 @@ MUX_DIR = "rkt/iottymux"
 _JOURNAL_SOCKETS = "systemd-journald.socket systemd-journald-dev-log.socket"
 #: What systemd would add to the environment.
 _OF_SYSTEMD = ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "LANG")
-_SIGNALS = "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
+_SIGNALS = (
+    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG XCPU XFSZ "
+    "VTALRM PROF WINCH IO PWR SYS"
+)
 
 
 class AppUnit(Record):
-    """What the units of an app are made of. ``settings`` limit and confine; ``program`` and ``find`` name executables in its root."""
+    """What the units of an app are made of. ``settings`` limit and confine; ``program`` and ``find`` name executables in its
+    root."""
 
     app: PodApp
     user: User
@@ -138,7 +142,9 @@ def socket_units(app: PodApp) -> dict[str, str]:
             continue
         listen = {"tcp": "ListenStream", "udp": "ListenDatagram"}.get(port.protocol)
         if listen is None:
-            raise Stage1Error(f"app {app.name}: port {shown(port.name)}: no socket activation for protocol {shown(port.protocol)}")
+            raise Stage1Error(
+                f"app {app.name}: port {shown(port.name)}: no socket activation for protocol {shown(port.protocol)}"
+            )
         settings = [(listen, str(number)) for number in range(port.port, port.port + port.count)]
         settings += [("Service", f"{app.name}.service"), ("FileDescriptorName", port.name)]
         units[f"{app.name}-{port.name}.socket"] = unit(
@@ -200,7 +206,11 @@ def _streams(spec: AppUnit, *, handlers: bool = False) -> list[Setting]:
     directory = f"/{MUX_DIR}/{app.name}"
     if app.runtime.annotation(names.STDIN) == "tty" and not handlers:
         settings.append(("TTYPath", f"{directory}/tty"))
-    streams = (("StandardInput", names.STDIN, "stdin"), ("StandardOutput", names.STDOUT, "stdout"), ("StandardError", names.STDERR, "stderr"))
+    streams = (
+        ("StandardInput", names.STDIN, "stdin"),
+        ("StandardOutput", names.STDOUT, "stdout"),
+        ("StandardError", names.STDERR, "stderr"),
+    )
     for setting, annotation, name in streams:
         mode = app.runtime.annotation(annotation) or ""
         if mode == "null":

@@ -1,7 +1,7 @@
 """What the pod's first process does before it is systemd: put the pod's root and the apps' together, write the apps' units.
 
-It runs in the pod's namespaces, beside the parent, which connects the networks meanwhile, and tells the parent over a pipe what it did
-(:class:`Message`). Hot-path module.
+It runs in the pod's namespaces, beside the parent, which connects the networks meanwhile, and tells the parent over a pipe what
+it did (:class:`Message`). Hot-path module.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from rktpy.stage1.systemd.resources import Machine, Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
     from rktpy.cgroup.subtree import Subtree
@@ -66,7 +67,7 @@ def _become_systemd(pod: Pod, programs: str, groups: Subtree, console: Console, 
         if group.version == 1:
             # A thread that moves itself needs no lock that the whole machine waits for (cgroup_procs_write_start in the kernel);
             # the group of v2 is the one that we were cloned into.
-            write(f"{group.directory}/tasks", "0")
+            write(f"{group.entrance}/tasks", "0")
     syscalls.unshare(c.CLONE_NEWCGROUP)
     syscalls.sethostname(pod.hostname)
     os.umask(0o022)
@@ -104,8 +105,7 @@ def set_up_app(pod: Pod, app: PodApp, root: Root, machine: Machine) -> list[Enfo
     mounts = app_mounts(app)
     execute_plan(app_root(app, pod.root, mounts, interactive=pod.interactive), root)
     spec, report = app_unit(pod, app, root, machine, volume_devices(mounts))
-    search, directory = _search_path(app), app.app.working_directory or "/"
-    for name, text in app_units(spec, lambda program: find_executable(root, program, search, directory)).items():
+    for name, text in app_units(spec, program_finder(app, root)).items():
         write_file(f"{pod.root}/{UNITS_DIR}/{name}", text.encode("utf-8", "surrogateescape"))
     write_file(f"{pod.root}/{names.ENV_DIR}/{app.name}", environment_file(spec.environment), 0o600)
     return report
@@ -119,7 +119,7 @@ def app_unit(pod: Pod, app: PodApp, root: Root, machine: Machine, devices: tuple
     environment = app_environment(app.name, section, user)
     if pod.token:
         environment[names.METADATA_URL] = pod.token
-    program = find_executable(root, section.exec[0], _search_path(app), section.working_directory or "/")
+    program = program_finder(app, root)(section.exec[0])
     settings = Settings(app, machine, user.uid)
     spec = AppUnit(
         app, user, environment, program, tuple(settings.lines), pod.mutable, pod.interactive and not pod.mutable, devices
@@ -127,8 +127,11 @@ def app_unit(pod: Pod, app: PodApp, root: Root, machine: Machine, devices: tuple
     return spec, [*settings.report, *environment_report(app.name, environment)]
 
 
-def _search_path(app: PodApp) -> str | None:
-    return next((variable.value for variable in app.app.environment if variable.name == "PATH"), None)
+def program_finder(app: PodApp, root: Root) -> Callable[[str], str]:
+    """What finds an executable in the app's root by its name. It raises NotFoundError."""
+    search = next((variable.value for variable in app.app.environment if variable.name == "PATH"), None)
+    directory = app.app.working_directory or "/"
+    return lambda program: find_executable(root, program, search, directory)
 
 
 def _execute(pod: Pod, programs: str) -> NoReturn:

@@ -9,7 +9,8 @@ from rktpy.stage1.systemd.network import disconnect
 
 
 def main(argv: list[str]) -> int:
-    """Clean up after the pod in the working directory. May be called again. Raises RktpyError, OSError for what does not go away."""
+    """Clean up after the pod in the working directory. May be called again. Raises RktpyError, OSError for what does not go
+    away."""
     arguments = parse_arguments(argv, ("debug",), ("local-config",))
     if arguments.is_set("debug"):
         set_debug(True)

@@ -8,6 +8,7 @@ from rktpy.errors import Stage1Error, UsageError
 from rktpy.formats.aci.types import parse_uuid
 from rktpy.formats.entry_arguments import parse_arguments, parse_pairs
 from rktpy.isolate.pod_app import load_apps
+from rktpy.net.selection import parse_selection
 from rktpy.record import Record
 from rktpy.stage1.systemd.app_root import NameFiles
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rktpy.formats.entry_arguments import Arguments
     from rktpy.formats.pod import PodManifest
     from rktpy.isolate.pod_app import PodApp
+    from rktpy.net.selection import Selection
 
 _BOOLEANS = (
     "debug",
@@ -39,7 +41,7 @@ class Pod(Record):
     directory: str
     manifest: PodManifest
     apps: tuple[PodApp, ...]
-    networks: str = "default"
+    networks: Selection
     local_config: str = ""
     hostname: str = ""
     names: NameFiles = NameFiles()
@@ -67,7 +69,7 @@ class Pod(Record):
     @property
     def own_network(self) -> bool:
         """Whether the pod has a network namespace of its own."""
-        return self.networks != "host"
+        return not self.networks.host
 
 
 def run_arguments(argv: list[str]) -> Arguments:
@@ -91,15 +93,12 @@ def load_pod(arguments: Arguments) -> Pod:
     for app in apps:
         check_app(app)
     modes = parse_pairs(arguments.text("dns-conf-mode"), _DNS_MODES, "dns-conf-mode")
-    networks = [name for name in arguments.text("net").split(",") if name]
-    if "host" in networks and len(networks) > 1:
-        raise UsageError("network host excludes other networks")
     return Pod(
         uuid=uuid,
         directory=os.getcwd(),
         manifest=manifest,
         apps=apps,
-        networks=",".join(networks) or "default",
+        networks=parse_selection(arguments.text("net", "default")),
         local_config=arguments.text("local-config"),
         hostname=arguments.text("hostname") or f"rkt-{uuid}",
         names=NameFiles(modes["resolv"], modes["hosts"]),

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.stage1.systemd.pod import Pod
 
+_HOSTS_IPV6 = "::1\tlocalhost ip6-localhost ip6-loopback\n"
 _DIRECTORIES = (
     "etc",
     "etc/systemd",
@@ -47,7 +48,7 @@ def write_pod_files(pod: Pod, programs: str, started: tuple[str, ...]) -> None:
         "etc/systemd/journald.conf": journald_conf(lines=not pod.interactive, debug=pod.debug),
         # Limits are those of the apps and of the pod, not systemd's own.
         "etc/systemd/system.conf": unit(("Manager", (("DefaultTasksMax", "infinity"), ("DefaultMemoryAccounting", "no")))),
-        names.HOSTS_FALLBACK: f"127.0.0.1\tlocalhost localhost.localdomain {pod.hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n",
+        names.HOSTS_FALLBACK: f"127.0.0.1\tlocalhost localhost.localdomain {pod.hostname}\n{_HOSTS_IPV6}",
         STATUS_SCRIPT: status_script(),
     }
     if pod.names.resolv == "default":

@@ -29,13 +29,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rktpy.cgroup.hierarchy import Hierarchy
+    from rktpy.cgroup.subtree import Group
     from rktpy.isolate.plan import Operation
 
 KERNEL_PROC = "/rkt/kernel/proc"
 KERNEL_SYS = "/rkt/kernel/sys"
 _PROGRAMS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec")
 _NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+_LINKS = (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"), ("ptmx", "pts/ptmx"))
 _TUN = ("net/tun", 10, 200)
 _READ_ONLY_PROC = ("bus", "sys/kernel/core_pattern", "sys/kernel/modprobe", "sys/vm/panic_on_oom", "sysrq-trigger")
 _HIDDEN_PROC = ("config.gz", "kallsyms", "sched_debug", "kcore", "kmem", "mem")
@@ -61,12 +62,12 @@ def device_nodes(directory: str) -> Iterable[Operation]:
     """The nodes and links that every /dev has."""
     for name, major, minor in _NODES:
         yield Mknod(f"{directory}/{name}", stat.S_IFCHR, major, minor)
-    for name, target in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"), ("ptmx", "pts/ptmx")):
+    for name, target in _LINKS:
         yield Symlink(f"{directory}/{name}", target)
     yield Mknod(f"{directory}/{_TUN[0]}", stat.S_IFCHR, *_TUN[1:])
 
 
-def pod_root(hierarchies: tuple[Hierarchy, ...], *, terminal: str, console: str, protect: bool) -> tuple[Operation, ...]:
+def pod_root(groups: tuple[Group, ...], *, terminal: str, console: str, protect: bool) -> tuple[Operation, ...]:
     """What makes the directory of a pod's stage1 the root of its systemd.
 
     ``terminal`` is the host's path of what apps' lines are written on, or of an interactive app's terminal; ``console`` that of
@@ -78,7 +79,7 @@ def pod_root(hierarchies: tuple[Hierarchy, ...], *, terminal: str, console: str,
         *host_programs(),
         Filesystem("proc", "/proc"),
         Filesystem("sysfs", "/sys", "", c.MS_NOSUID | c.MS_NODEV | c.MS_NOEXEC | c.MS_RDONLY),
-        *_cgroups(hierarchies),
+        *_cgroups(groups),
         Tmpfs("/dev", "mode=755,size=64k,nr_inodes=1m", c.MS_NOSUID | c.MS_STRICTATIME),
         *device_nodes("/dev"),
         Filesystem("devpts", "/dev/pts", "newinstance,ptmxmode=0666,mode=620,gid=5", c.MS_NOSUID | c.MS_NOEXEC),
@@ -94,24 +95,24 @@ def pod_root(hierarchies: tuple[Hierarchy, ...], *, terminal: str, console: str,
     )
 
 
-def _cgroups(hierarchies: tuple[Hierarchy, ...]) -> Iterable[Operation]:
+def _cgroups(groups: tuple[Group, ...]) -> Iterable[Operation]:
     """The hierarchies of this control group namespace, at the places where systemd looks for them."""
-    if len(hierarchies) == 1 and hierarchies[0].version == 2:
+    if len(groups) == 1 and groups[0].version == 2:
         yield Filesystem("cgroup2", "/sys/fs/cgroup", "nsdelegate")
         return
-    if not hierarchies:
+    if not groups:
         return
     yield Tmpfs("/sys/fs/cgroup", "mode=755,size=64k")
-    for hierarchy in hierarchies:
-        if hierarchy.version == 2:
+    for group in groups:
+        if group.version == 2:
             yield Filesystem("cgroup2", "/sys/fs/cgroup/unified", "")
             continue
-        controllers = ",".join(hierarchy.controllers)
+        controllers = ",".join(group.controllers)
         name = controllers.removeprefix("name=")
         options = f"none,{controllers}" if controllers.startswith("name=") else controllers
         yield Filesystem("cgroup", f"/sys/fs/cgroup/{name}", options)
         if "," in name:
-            for one in hierarchy.controllers:
+            for one in group.controllers:
                 yield Symlink(f"/sys/fs/cgroup/{one}", name)
 
 

@@ -31,7 +31,10 @@ _JOURNAL_SOCKETS = "systemd-journald.socket systemd-journald-dev-log.socket"
 def pod_units(programs: str, apps: tuple[str, ...]) -> dict[str, str]:
     """Unit files by name. ``programs`` is the directory of systemd's programs, ``apps`` the units to start."""
     after = " ".join((*apps, JOURNALD))
-    end = ("Unit", (_NO_DEFAULTS, ("Requires", "systemd-exit.service"), ("After", "systemd-exit.service"), ("AllowIsolate", "yes")))
+    end = (
+        "Unit",
+        (_NO_DEFAULTS, ("Requires", "systemd-exit.service"), ("After", "systemd-exit.service"), ("AllowIsolate", "yes")),
+    )
     return {
         TARGET: unit(("Unit", (_NO_DEFAULTS, ("Requires", JOURNALD), ("Wants", " ".join(apps)), ("After", after)))),
         APPS: unit(("Unit", (_NO_DEFAULTS, ("StopWhenUnneeded", "yes"), ("SuccessAction", "exit")))),

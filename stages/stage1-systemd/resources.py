@@ -1,8 +1,8 @@
 """From an app's isolators to settings of its unit, and the report about them.
 
-What systemd has a setting for, it enforces; the pod's own groups are made so that it can (see ``cgroup.pod``). The last of several
-isolators counts, as in rkt. Source: appc/spec 0.8.11 ``spec/ace.md`` (Isolators), systemd.resource-control(5), systemd.exec(5).
-Hot-path module.
+What systemd has a setting for, it enforces; the pod's own groups are made so that it can (see ``cgroup.pod``). The last of
+several isolators counts, as in rkt. Source: appc/spec 0.8.11 ``spec/ace.md`` (Isolators), systemd.resource-control(5),
+systemd.exec(5). Hot-path module.
 """
 
 from __future__ import annotations
@@ -147,9 +147,7 @@ class Settings:
             self.report.append(Enforcement(name, self._app.name, "changed" if problem else "enforced", problem))
 
     def _seccomp(self) -> None:
-        asked = [
-            isolator for isolator in self._app.app.isolators if isinstance(isolator.parsed, (SeccompRetain, SeccompRemove))
-        ]
+        asked = [isolator for isolator in self._app.app.isolators if isinstance(isolator.parsed, (SeccompRetain, SeccompRemove))]
         no_new_privileges = any(
             isinstance(isolator.parsed, NoNewPrivileges) and isolator.parsed.value for isolator in self._app.app.isolators
         )

@@ -7,9 +7,10 @@ This process clones the pod's first process into new namespaces and becomes the 
             systemd-journald
             <app>.service ...     each in a mount namespace of its own, with the app's root and nothing else
 
-The clone puts the pod's and the apps' roots together (:mod:`rktpy.stage1.systemd.first_process`) while this process connects the
-networks. Whatever outlives a process is written down first: ``cgroups`` and ``subcgroup``, ``net-info.json``, then ``ppid``, which says
-that the pod has started. When this process or the monitor dies, the kernel kills the pod (PR_SET_PDEATHSIG); ``gc`` does the rest.
+The clone puts the pod's and the apps' roots together (:mod:`rktpy.stage1.systemd.first_process`) while this process connects
+the networks. Whatever outlives a process is written down first: ``cgroups`` and ``subcgroup``, ``net-info.json``, then
+``ppid``, which says that the pod has started. When this process or the monitor dies, the kernel kills the pod
+(PR_SET_PDEATHSIG); ``gc`` does the rest.
 
 The contract is rktpy-stage1(7). Hot-path module.
 """
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import os
 
-from rktpy.stage1.systemd._temp import make_pod_groups
+from rktpy.cgroup.pod import make_pod_groups
 from rktpy.formats import stage1 as names
 from rktpy.formats.stage1 import read_report
 from rktpy.isolate.enforcement import tell
@@ -31,7 +32,7 @@ from rktpy.stage1.systemd.app_units import start_units
 from rktpy.stage1.systemd.finish import CGROUPS_FILE, clean_up
 from rktpy.stage1.systemd.first_process import become_systemd
 from rktpy.stage1.systemd.launch import Pipes, become_monitor, monitor_program, open_console, open_ends
-from rktpy.stage1.systemd.network import connect, network_namespace
+from rktpy.stage1.systemd.network import connect
 from rktpy.stage1.systemd.pod import load_pod, run_arguments, systemd_programs
 from rktpy.stage1.systemd.pod_files import write_pod_files
 
@@ -87,7 +88,7 @@ def _launch(pod: Pod, lock: int) -> NoReturn:
         become_systemd(pod, programs, groups, console, pipes)
     pipes.in_parent()
     pipes.say(b"g")
-    has_resolv = connect(pod, network_namespace(pid))
+    has_resolv = connect(pod, pid)
     report = pipes.read_report()
     write_file(names.REPORT_FILE, report)
     tell(read_report(report), strict=pod.strict)
@@ -100,7 +101,7 @@ def unified_directory(groups: Subtree) -> int:
     """The open v2 group, into which the pod's first process is cloned; -1 when there is none. Raises OSError."""
     for group in groups.groups:
         if group.version == 2:
-            return os.open(group.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            return os.open(group.entrance, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     return -1
 
 

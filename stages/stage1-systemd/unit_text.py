@@ -1,6 +1,7 @@
 """Text of systemd's unit files, with everything that comes from images quoted.
 
-Source: systemd.syntax(7), systemd.service(5) ("Command lines", the prefix ``:``), systemd.unit(5) ("Specifiers"). Hot-path module.
+Source: systemd.syntax(7), systemd.service(5) ("Command lines", the prefix ``:``), systemd.unit(5) ("Specifiers").
+Hot-path module.
 """
 
 from __future__ import annotations
