@@ -53,11 +53,8 @@ class Holder:
 
 def open_holder(pid: int) -> Holder | None:
     """The process ``pid`` when it holds the lock on the working directory, else None. Raises OSError."""
-    if pid < 1:
-        return None
-    try:
-        holder = Holder(pid, pidfd_open(pid, 0))
-    except (ProcessLookupError, OSError):
+    holder = open_process(pid)
+    if holder is None:
         return None
     try:
         if _holds_lock(pid, os.stat(".")) and holder.alive():
@@ -66,6 +63,16 @@ def open_holder(pid: int) -> Holder | None:
         pass  # it ended while we looked
     holder.close()
     return None
+
+
+def open_process(pid: int) -> Holder | None:
+    """The process that ``pid`` is at this moment, None when there is none."""
+    if pid < 1:
+        return None
+    try:
+        return Holder(pid, pidfd_open(pid, 0))
+    except OSError:
+        return None
 
 
 def holders_in_group(group: int) -> list[Holder]:

@@ -87,3 +87,12 @@ def write_file(path: str, content: bytes, mode: int = 0o644) -> None:
     finally:
         os.close(fd)
     os.rename(temporary, path)
+
+
+def append_file(path: str, text: str) -> None:
+    """Add to a small file that is there, in one write. Raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode("utf-8", "surrogateescape"))
+    finally:
+        os.close(fd)

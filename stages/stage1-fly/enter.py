@@ -18,15 +18,16 @@ from rktpy.isolate.entering import SwitchedOff, take_oom_score
 from rktpy.isolate.environment import app_environment
 from rktpy.isolate.executable import find_executable
 from rktpy.isolate.holder import Holder, open_holder
+from rktpy.isolate.labels import set_apparmor
 from rktpy.isolate.plan import shown
 from rktpy.isolate.pod_app import PodApp, load_only_app
 from rktpy.isolate.privileges import Restrictions, app_privileges
 from rktpy.isolate.root import Root
+from rktpy.isolate.users import app_user
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from rktpy.log import set_debug
-from rktpy.stage1.fly.limits import read_isolators, set_apparmor
-from rktpy.stage1.fly.run import app_user
+from rktpy.stage1.fly.limits import read_isolators
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -163,23 +163,3 @@ def apply_oom_score(value: int, app: str) -> Enforcement:
         reason = "this process lacks CAP_SYS_RESOURCE" if isinstance(error, PermissionError) else describe(error)
         return Enforcement(iso.OOM_SCORE_ADJ_NAME, app, "ignored", reason)
     return Enforcement(iso.OOM_SCORE_ADJ_NAME, app)
-
-
-def apparmor_loaded(profile: str) -> bool:
-    """Whether the kernel has an AppArmor profile of this name."""
-    try:
-        with open("/sys/kernel/security/apparmor/profiles", "rb") as file:
-            lines = file.read().decode("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return False
-    return any(line.rpartition(" (")[0] == profile for line in lines)
-
-
-def set_apparmor(profile: str) -> None:
-    """Let the next execve(2) confine this process in ``profile``. Raises OSError."""
-    path = "/proc/self/attr/apparmor/exec"
-    fd = os.open(path if os.path.exists(path) else "/proc/self/attr/exec", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, f"exec {profile}".encode())
-    finally:
-        os.close(fd)

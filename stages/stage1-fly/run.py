@@ -41,23 +41,22 @@ from rktpy.isolate.environment import app_environment, environment_file
 from rktpy.isolate.executable import find_executable
 from rktpy.isolate.holder import lock_descriptor
 from rktpy.isolate.host_mounts import has_own_mount_namespace
+from rktpy.isolate.labels import apparmor_loaded, set_apparmor
 from rktpy.isolate.mounts import Bind, BindRoot, OwnMountNamespace, PivotRoot, RemountReadonly, Tmpfs, WriteFile
 from rktpy.isolate.plan import Operation, describe_plan, execute_plan, shown
 from rktpy.isolate.pod_app import PodApp, load_only_app, write_file
 from rktpy.isolate.process import Credentials, WorkingDirectory
 from rktpy.isolate.root import Root
-from rktpy.isolate.users import resolve_user
+from rktpy.isolate.users import app_user
 from rktpy.isolate.volumes import choose_mounts, volume_operations
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from rktpy.log import note, set_debug
 from rktpy.stage1.fly.limits import (
-    apparmor_loaded,
     apply_cgroup,
     apply_oom_score,
     read_isolators,
     report_options,
-    set_apparmor,
 )
 
 TYPE_CHECKING = False
@@ -186,13 +185,6 @@ def mount_plan(pod: PodApp, arguments: Arguments) -> tuple[Operation, ...]:
     if pod.runtime.read_only_root_fs:
         operations.append(RemountReadonly("/"))
     return tuple(operations)
-
-
-def app_user(pod: PodApp, root: Root) -> User:
-    """Who the app runs as. Raises InputError."""
-    app = pod.app
-    may_be_uid = app.user == app.group and not app.user.isdigit() and app.user != "root" and pod.from_docker
-    return resolve_user(root, app.user, app.group, app.supplementary_gids, group_may_be_uid=may_be_uid)
 
 
 def privileges_of(pod: PodApp, user: User, arguments: Arguments) -> tuple[tuple[Operation, ...], tuple[Enforcement, ...]]:

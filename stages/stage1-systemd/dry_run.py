@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from rktpy.isolate.labels import selinux_active
 from rktpy.isolate.plan import describe_plan
 from rktpy.isolate.root import Root
 from rktpy.stage1.systemd.app_root import app_mounts, app_root, name_files, volume_devices
@@ -27,7 +28,7 @@ def print_plan(pod: Pod) -> None:
         {name: hierarchy.version for hierarchy in discover() for name in hierarchy.controllers},
         pod.no_capabilities,
         pod.no_seccomp,
-        os.path.isdir("/sys/fs/selinux/class"),
+        selinux_active(),
     )
     text = [describe_plan(pod_root((), terminal="a new terminal", console="", protect=pod.protect_paths))]
     units = pod_units(systemd_programs(), tuple([unit for app in pod.apps for unit in start_units(app)]))

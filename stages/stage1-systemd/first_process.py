@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 
 from rktpy.cgroup.subtree import write
-from rktpy.errors import RktpyError, Stage1Error, innermost
+from rktpy.errors import Stage1Error, innermost
 from rktpy.formats import stage1 as names
 from rktpy.formats.stage1 import Enforcement, write_report
 from rktpy.isolate.environment import app_environment, environment_file
 from rktpy.isolate.executable import find_executable
+from rktpy.isolate.labels import selinux_active
 from rktpy.isolate.mounts import PivotRoot
 from rktpy.isolate.plan import execute_plan
-from rktpy.isolate.pod_app import write_file
+from rktpy.isolate.pod_app import append_file, write_file
 from rktpy.isolate.root import Root
-from rktpy.isolate.users import resolve_user
+from rktpy.isolate.users import app_user
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from rktpy.log import debug, debugging
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from rktpy.cgroup.subtree import Subtree
     from rktpy.isolate.pod_app import PodApp
+    from rktpy.isolate.users import User
     from rktpy.stage1.systemd.launch import Console, Pipes
     from rktpy.stage1.systemd.pod import Pod
 
@@ -54,7 +56,7 @@ def become_systemd(pod: Pod, programs: str, groups: Subtree, console: Console, p
     """Set everything up, report to the parent, wait for its word, execute systemd. What goes wrong is told to the parent."""
     try:
         _become_systemd(pod, programs, groups, console, pipes)
-    except (RktpyError, OSError) as error:
+    except Exception as error:
         pipes.failed(innermost(error), error.status if isinstance(error, Stage1Error) else 254)
     finally:
         os._exit(254)
@@ -97,7 +99,7 @@ def _become_systemd(pod: Pod, programs: str, groups: Subtree, console: Console, 
 def pod_machine(pod: Pod, groups: Subtree) -> Machine:
     """What apps of the pod can be limited by."""
     controllers = {name: group.version for group in groups.groups for name in group.controllers}
-    return Machine(controllers, pod.no_capabilities, pod.no_seccomp, os.path.isdir("/sys/fs/selinux/class"))
+    return Machine(controllers, pod.no_capabilities, pod.no_seccomp, selinux_active())
 
 
 def set_up_app(pod: Pod, app: PodApp, root: Root, machine: Machine) -> list[Enforcement]:
@@ -105,20 +107,25 @@ def set_up_app(pod: Pod, app: PodApp, root: Root, machine: Machine) -> list[Enfo
     mounts = app_mounts(app)
     execute_plan(app_root(app, pod.root, mounts, interactive=pod.interactive), root)
     spec, report = app_unit(pod, app, root, machine, volume_devices(mounts))
+    _add_accounts(pod.root, spec.user)
     for name, text in app_units(spec, program_finder(app, root)).items():
         write_file(f"{pod.root}/{UNITS_DIR}/{name}", text.encode("utf-8", "surrogateescape"))
     write_file(f"{pod.root}/{names.ENV_DIR}/{app.name}", environment_file(spec.environment), 0o600)
     return report
 
 
+def _add_accounts(pod_root: str, user: User) -> None:
+    """Give the IDs of an app names in the pod's root: systemd runs nothing as somebody it cannot find."""
+    append_file(f"{pod_root}/etc/passwd", f"app{user.uid}:x:{user.uid}:{user.gid}:::\n")
+    groups = dict.fromkeys((user.gid, *user.groups))
+    append_file(f"{pod_root}/etc/group", "".join([f"app{gid}:x:{gid}:\n" for gid in groups]))
+
+
 def app_unit(pod: Pod, app: PodApp, root: Root, machine: Machine, devices: tuple[str, ...]) -> tuple[AppUnit, list[Enforcement]]:
     """What the units of an app are made of, and the report about its isolators. Raises RktpyError."""
     section = app.app
-    may_be_uid = section.user == section.group and not section.user.isdigit() and section.user != "root" and app.from_docker
-    user = resolve_user(root, section.user, section.group, section.supplementary_gids, group_may_be_uid=may_be_uid)
+    user = app_user(app, root)
     environment = app_environment(app.name, section, user)
-    if pod.token:
-        environment[names.METADATA_URL] = pod.token
     program = program_finder(app, root)(section.exec[0])
     settings = Settings(app, machine, user.uid)
     spec = AppUnit(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from rktpy.formats import stage1 as names
+from rktpy.isolate.pod_app import append_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,22 +43,14 @@ def _write_names(pod: Pod, networks: PodNetworks) -> bool:
     """Fill the pod's hosts and resolv.conf in place: the apps' roots have them bound already."""
     address = networks.address
     if address:
-        _append(f"{names.STAGE1_ROOTFS}/{names.HOSTS_FALLBACK}", f"{address}\t{pod.hostname}\n")
+        append_file(f"{names.STAGE1_ROOTFS}/{names.HOSTS_FALLBACK}", f"{address}\t{pod.hostname}\n")
     dns, network = networks.dns
     if not dns or pod.names.resolv != "default":
         return False
     from rktpy.net.resolv_conf import resolv_conf
 
-    _append(f"{names.STAGE1_ROOTFS}/{names.RESOLV_CONF}", resolv_conf(dns, network))
+    append_file(f"{names.STAGE1_ROOTFS}/{names.RESOLV_CONF}", resolv_conf(dns, network))
     return True
-
-
-def _append(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode("utf-8", "surrogateescape"))
-    finally:
-        os.close(fd)
 
 
 def disconnect() -> None:

@@ -124,7 +124,7 @@ class Settings:
             self._set(name, ("OOMScoreAdjust", str(value)))
 
     def _apparmor(self, name: str, profile: str) -> None:
-        from rktpy.stage1.fly.limits import apparmor_loaded
+        from rktpy.isolate.labels import apparmor_loaded
 
         if not apparmor_loaded(profile):
             raise Stage1Error(f"app {self._app.name}: AppArmor profile {shown(profile)} is not loaded")

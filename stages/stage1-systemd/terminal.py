@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
-_TIOCGPTPEER = 0x5441
+_TIOCSPTLCK, _TIOCGPTPEER = 0x40045431, 0x5441
 _PTMX = os.makedev(5, 2)
 
 
@@ -31,7 +31,7 @@ def open_terminal(pod_root: str) -> tuple[int, int]:
     if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _PTMX:
         os.close(master)
         raise StateError("the pod has no terminals")
-    fcntl.ioctl(master, termios.TIOCSPTLCK, b"\0\0\0\0")
+    fcntl.ioctl(master, _TIOCSPTLCK, b"\0\0\0\0")
     return master, fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
 
 
@@ -74,7 +74,10 @@ class RawTerminal:
 
 
 def pump(master: int, until: int) -> None:
-    """Copy between our standard streams and a terminal until ``until`` (a pidfd) is readable and nothing is left. Raises OSError."""
+    """Copy between our standard streams and a terminal until ``until`` (a pidfd) is readable and nothing is left.
+
+    Raises OSError.
+    """
     poll = select.poll()
     for fd in (0, master, until):
         poll.register(fd, select.POLLIN)
