@@ -9,26 +9,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from rktpy.net.ports import ForwardedPort
 from rktpy.net.set_up import Wishes
-from tests.conftest import ROOT, need_tool
-from tests.support.host_network import KILLED, HostNetwork, host_network, killed
+from tests.conftest import ROOT
+from tests.support.host_network import KILLED, HostNetwork, killed
 
 pytestmark = pytest.mark.root
 
 _MOST = 200
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[HostNetwork]:
-    need_tool("iptables")
-    with host_network(tmp_path) as made:
-        yield made
 
 
 def test_killed_at_every_step_of_set_up(host: HostNetwork) -> None:

@@ -113,6 +113,17 @@ class HostNetwork:
     def configure(self, file_name: str, **members: Any) -> None:
         (self.config / "net.d" / file_name).write_text(json.dumps(members))
 
+    def bridge(self, file_name: str = "10-br.conflist", name: str = "br", **members: Any) -> None:
+        """A network with a bridge called ``<name>0``."""
+        plugin = {
+            "type": "bridge",
+            "bridge": f"{name}0",
+            "isGateway": True,
+            "ipMasq": True,
+            "ipam": self.ipam("10.77.0.0/24", routes=[{"dst": "0.0.0.0/0"}]),
+        }
+        self.configure(file_name, cniVersion="0.4.0", name=name, plugins=[{**plugin, **members}])
+
     def plugin(self, name: str, text: str) -> Path:
         path = self.config / "net.d" / name
         path.write_text(text)
