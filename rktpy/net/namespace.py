@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 NETNS_DIR = "/run/netns"
 
-_OWN = "/proc/self/ns/net"
+# Of the calling thread: a program with several may have them in several.
+_OWN = "/proc/thread-self/ns/net"
 _HOST_MOUNTS = "/proc/1/ns/mnt"
 _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914
 _IFF_UP = 1

@@ -126,6 +126,10 @@ class NetworkRecords:
         """Write ``net-info.json``."""
         self._replace(NET_INFO_FILE, write_net_info(networks))
 
+    def forget_net_info(self) -> None:
+        """The pod was never in a network."""
+        self._remove(NET_INFO_FILE)
+
     def write_netns(self, path: str) -> None:
         """Write down where the network namespace will be."""
         self._replace(NETNS_FILE, path.encode())

@@ -139,6 +139,8 @@ def set_up(
 
             for problem in take_down(records):
                 note("networking", innermost(problem))
+            if not records.has_attachments():
+                records.forget_net_info()
             raise
     finally:
         records.unlock()

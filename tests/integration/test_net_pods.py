@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -199,6 +200,7 @@ def test_second_plugin_of_a_list_fails(host: HostNetwork) -> None:
         pod.set_up("default,x")
     assert str(caught.value) == 'error adding network "x"'
     assert str(caught.value.__cause__) == "plugin broken failed on ADD: not today"
+    assert not (pod.path / "net-info.json").exists()
     host.assert_clean()
 
 
@@ -250,6 +252,48 @@ def test_namespace_is_gone(host: HostNetwork) -> None:
     run("ip", "netns", "del", f"cni-{pod.uuid}")
     assert len(host.chains()) == 2
     pod.tear_down()
+    host.assert_clean()
+
+
+def test_namespace_of_a_user_namespace(host: HostNetwork) -> None:
+    """As with --private-users: the namespace belongs to the pod's root, who is nobody on the host."""
+    pod = host.pod()
+    process = subprocess.Popen(["unshare", "--user", "--map-root-user", "--net", "sleep", "60"])
+    host.processes.append(process)
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{process.pid}/comm").read_text().strip() != "sleep":
+        assert time.monotonic() < deadline
+    os.close(pod.netns)
+    pod.netns = os.open(f"/proc/{process.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    networks = pod.set_up("default", Wishes(ports=(ForwardedPort("tcp", 8080, 80),)))
+    assert f"inet {networks.address}/24" in pod.inside("ip", "-o", "addr") and ping(pod, "127.0.0.1")
+    pod.tear_down()
+    process.kill()
+    process.wait()
+    pod.ends()
+    host.assert_clean()
+
+
+def test_many_pods_at_once(host: HostNetwork) -> None:
+    """Set up and taken down by as many threads."""
+    pods = [host.pod() for _ in range(8)]
+    found: list[str] = []
+
+    def come_and_go(number: int, pod: Pod) -> None:
+        networks = pod.set_up("default,default-restricted", Wishes(ports=(ForwardedPort("tcp", 8000 + number, 80),)))
+        found.extend(address.ip for joined in networks.joined for address in joined.addresses)
+        if number % 2:
+            pod.tear_down()
+
+    threads = [threading.Thread(target=come_and_go, args=pair) for pair in enumerate(pods)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == len(set(found)) == 16
+    assert [bool(pod.traces()) for pod in pods] == [True, False] * 4
+    for pod in pods:
+        pod.tear_down()
     host.assert_clean()
 
 
