@@ -7,9 +7,9 @@
                               what DEL needs (cniCacheV1), before ADD without a result, after it with one
     net/lock                  flock: held while networks are set up or taken down
 
-All of it is there before the first plugin is run, and an attachment's file goes when its DEL has succeeded. Files are
-replaced whole; nothing is synced, because after a failure of power nothing is left to undo but addresses that a restart of
-host-local's own store leaves reserved.
+All of it is there before the first plugin is run, and an attachment's file goes when its DEL has succeeded. Files are replaced
+whole. Nothing is synced: a failure of power takes the interfaces and the rules with it, and what is known of the addresses is not
+synced by host-local either.
 
 The lock goes to the plugins too. Were a command killed, a plugin that it started could still be adding what gc just removed;
 so who wants the lock waits for the plugin's end. At the end of a command the lock is released for everybody who inherited it,

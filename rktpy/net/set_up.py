@@ -146,6 +146,17 @@ def set_up(
         records.unlock()
 
 
+def describe_networks(uuid: str, selection: Selection, local_config: str, wishes: Wishes | None = None) -> tuple[str, ...]:
+    """What :func:`set_up` would do, a line for each network, for ``--dry-run``. Raises as it does before anything is done."""
+    planned = _plan(choose_networks(selection, local_config), uuid, plugin_dirs(local_config), wishes or Wishes())
+    return tuple(
+        f"join network {entry.network.name} as {entry.attachment.if_name}"
+        f" through {', '.join(plugin.type for plugin in entry.network.plugins)}"
+        f" of CNI {entry.network.versions[0]} ({entry.attachment.config_file})"
+        for entry in planned
+    )
+
+
 class _Planned(Record):
     """One attachment before it is made."""
 

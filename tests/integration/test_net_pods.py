@@ -19,7 +19,8 @@ from rktpy.net.check import check_pod
 from rktpy.net.garbage import attachments_in_use, collect_garbage
 from rktpy.net.masquerade import chain_name
 from rktpy.net.ports import ForwardedPort
-from rktpy.net.set_up import Wishes
+from rktpy.net.selection import parse_selection
+from rktpy.net.set_up import Wishes, describe_networks
 from tests.support.host_network import HostNetwork, Pod, run
 
 pytestmark = pytest.mark.root
@@ -162,6 +163,16 @@ def test_names_from_the_network(host: HostNetwork) -> None:
     networks = host.pod().set_up("x,default")
     dns, name = networks.dns
     assert name == "x" and dns == DNS(("10.77.0.1",), "", ("a.example",), ("rotate",))
+
+
+def test_description(host: HostNetwork) -> None:
+    host.bridge()
+    wishes = Wishes(ports=(ForwardedPort("tcp", 8080, 80),), bandwidth=Bandwidth(1, 1))
+    assert describe_networks("uuid", parse_selection("br"), str(host.config), wishes) == (
+        "join network br as eth0 through bridge, bandwidth, portmap of CNI 0.4.0 (10-br.conflist)",
+        "join network default-restricted as eth1 through ptp, bandwidth of CNI 1.0.0 (99-default-restricted.conflist)",
+    )
+    assert describe_networks("uuid", parse_selection("none"), str(host.config)) == ()
 
 
 def test_wrong_networks(host: HostNetwork) -> None:
