@@ -14,7 +14,7 @@ import os
 
 from rktpy.cgroup.hierarchy import discover
 from rktpy.cgroup.joining import join_groups
-from rktpy.errors import RktpyError, StateError, UsageError, innermost
+from rktpy.errors import StateError, UsageError, innermost
 from rktpy.formats import stage1 as names
 from rktpy.formats.aci import isolators as iso
 from rktpy.formats.aci.isolators import AppArmorProfile, SELinuxContext
