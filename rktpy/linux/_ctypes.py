@@ -24,6 +24,7 @@ _AT_424 = {
     "fsconfig": 431,
     "fsmount": 432,
     "pidfd_open": 434,
+    "clone3": 435,
     "close_range": 436,
     "openat2": 437,
     "mount_setattr": 442,
@@ -33,6 +34,12 @@ _BY_MACHINE = {
     "aarch64": {"pivot_root": 41, "capget": 90, "capset": 91, "renameat2": 276, "seccomp": 277},
     "i686": {"pivot_root": 217, "capget": 184, "capset": 185, "renameat2": 353, "seccomp": 354},
 }
+_CLONE_PIDFD = 0x1000
+_CLONE_CHILD_TID = 0x01200000  # set and clear
+_CLONE_INTO_CGROUP = 0x200000000
+_CLONE_VM_OR_TLS = 0x00080100
+_PR_GET_TID_ADDRESS = 40
+_SIGCHLD = 17  # the same on all machines of the table above
 _CAPABILITY_VERSION_3 = 0x20080522
 
 _loaded: Any = None
@@ -113,6 +120,42 @@ def unshare(flags: int, /) -> None:
     """unshare(2)."""
     ctypes, library = _c()
     _checked(library.unshare, (ctypes.c_int(flags),))
+
+
+def clone3(flags: int, cgroup_fd: int, /) -> tuple[int, int]:
+    """clone3(2) in the manner of os.fork(): (pid, descriptor of the process), in the child (0, -1).
+
+    Between the steps of a fork the interpreter runs here and might let another thread run, for which the child would wait in
+    vain: so a process of several threads gets ENOSYS, and needs the C extension.
+    """
+    if flags & _CLONE_VM_OR_TLS:
+        raise OSError(EINVAL, os.strerror(EINVAL))
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise OSError(ENOSYS, "cloning a process of several threads needs the C extension of rktpy")
+    ctypes = _c()[0]
+    number = _number("clone3")
+    with_lock = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter's lock during the call, as a fork must
+    with_lock.syscall.restype = ctypes.c_long
+    pidfd = ctypes.c_int(-1)
+    tid_address = ctypes.c_uint64(0)
+    flags |= _CLONE_PIDFD
+    if with_lock.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(tid_address), 0, 0, 0) == 0 and tid_address.value:
+        flags |= _CLONE_CHILD_TID
+    if cgroup_fd >= 0:
+        flags |= _CLONE_INTO_CGROUP
+    arguments = (ctypes.c_uint64 * 11)(
+        flags, ctypes.addressof(pidfd), tid_address.value, 0, _SIGCHLD, 0, 0, 0, 0, 0, cgroup_fd if cgroup_fd >= 0 else 0
+    )
+    ctypes.pythonapi.PyOS_BeforeFork()
+    pid: int = with_lock.syscall(ctypes.c_long(number), arguments, ctypes.c_size_t(88))
+    if pid == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+        return 0, -1
+    error: int = ctypes.get_errno()
+    ctypes.pythonapi.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(error, os.strerror(error))
+    return pid, pidfd.value
 
 
 def setns(fd: int, nstype: int, /) -> None:

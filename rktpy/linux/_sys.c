@@ -42,6 +42,9 @@
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
+#ifndef SYS_clone3
+#define SYS_clone3 435
+#endif
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
@@ -58,6 +61,10 @@ struct how_to_open {
 
 struct mount_attributes {
     uint64_t attr_set, attr_clr, propagation, userns_fd;
+};
+
+struct clone_arguments {
+    uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
 };
 
 struct filter_instruction {
@@ -81,6 +88,14 @@ struct cap_data {
 };
 
 #define CAP_VERSION_3 0x20080522u
+
+#define WITH_CHILD_CLEARTID 0x00200000u
+#define WITH_CHILD_SETTID 0x01000000u
+#define WITH_PIDFD 0x00001000u
+#define WITH_VM 0x00000100u
+#define WITH_SETTLS 0x00080000u
+#define INTO_CGROUP 0x200000000ull
+#define GET_TID_ADDRESS 40
 
 /* Run `call` without the interpreter lock until it is not interrupted. When a signal handler raised, the result is -1 and the exception
  * is set, which raised() leaves alone. */
@@ -204,6 +219,50 @@ static PyObject *sys_unshare(PyObject *Py_UNUSED(module), PyObject *args)
         return NULL;
     RETRY(result, unshare((int)flags));
     return none(result, NULL, NULL);
+}
+
+/* clone3(2) as os.fork() forks: two processes, each with its copy of the memory and of the interpreter. The child goes on in this
+ * thread, so the lock that the import system may hold and the handlers of os.register_at_fork are seen to. The C library is passed by:
+ * of what its fork() does, the number of the thread that it keeps (raise() reads it) is set by the kernel at the address that it was
+ * told when the thread began; the locks of its allocator are free as long as no other thread runs.
+ * Not repeated when interrupted: the kernel restarts it. Flags that would share the memory or the thread pointer make no copy. */
+static PyObject *sys_clone3(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct clone_arguments arguments = {0};
+    unsigned long long flags;
+    uint64_t tid_address = 0;
+    int cgroup_fd, pidfd = -1, errno_;
+    long pid;
+    if (!PyArg_ParseTuple(args, "Ki:clone3", &flags, &cgroup_fd))
+        return NULL;
+    if (flags & (WITH_VM | WITH_SETTLS)) {
+        errno = EINVAL;
+        return raised(NULL, NULL);
+    }
+    arguments.flags = flags | WITH_PIDFD;
+    arguments.pidfd = (uint64_t)(uintptr_t)&pidfd;
+    arguments.exit_signal = SIGCHLD;
+    if (cgroup_fd >= 0) {
+        arguments.flags |= INTO_CGROUP;
+        arguments.cgroup = (uint64_t)cgroup_fd;
+    }
+    if (prctl(GET_TID_ADDRESS, &tid_address, 0, 0, 0) == 0 && tid_address != 0) {
+        arguments.flags |= WITH_CHILD_SETTID | WITH_CHILD_CLEARTID;
+        arguments.child_tid = tid_address;
+    }
+    PyOS_BeforeFork();
+    pid = syscall(SYS_clone3, &arguments, sizeof arguments);
+    errno_ = errno;
+    if (pid == 0) {
+        PyOS_AfterFork_Child();
+        pidfd = -1;
+    } else {
+        PyOS_AfterFork_Parent();
+    }
+    errno = errno_;
+    if (pid < 0)
+        return raised(NULL, NULL);
+    return Py_BuildValue("(li)", pid, pidfd);
 }
 
 static PyObject *sys_setns(PyObject *Py_UNUSED(module), PyObject *args)
@@ -484,6 +543,7 @@ static PyMethodDef methods[] = {
     METHOD(umount2, "umount2(target, flags)"),
     METHOD(pivot_root, "pivot_root(new_root, put_old)"),
     METHOD(unshare, "unshare(flags)"),
+    METHOD(clone3, "clone3(flags, cgroup_fd) -> (pid, pidfd)"),
     METHOD(setns, "setns(fd, nstype)"),
     METHOD(open_tree, "open_tree(dirfd, path, flags) -> fd"),
     METHOD(move_mount, "move_mount(from_fd, from_path, to_fd, to_path, flags)"),

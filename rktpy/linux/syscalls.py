@@ -10,6 +10,7 @@ try:
     from rktpy.linux._sys import (
         capget,
         capset,
+        clone3,
         close_range,
         fsconfig,
         fsmount,
@@ -37,6 +38,7 @@ except ImportError:
     from rktpy.linux._ctypes import (
         capget,
         capset,
+        clone3,
         close_range,
         fsconfig,
         fsmount,
@@ -64,6 +66,7 @@ except ImportError:
 __all__ = [
     "capget",
     "capset",
+    "clone3",
     "close_range",
     "fsconfig",
     "fsmount",

@@ -9,6 +9,8 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -131,6 +133,83 @@ def test_pidfd(calls: ModuleType) -> None:
             calls.pidfd_send_signal(fd, signal.SIGKILL, 0)
     finally:
         os.close(fd)
+
+
+def cloned(calls: ModuleType, flags: int, function: Callable[[], int]) -> int:
+    """Exit status of ``function`` in a process that clone3 made, waited for through its descriptor."""
+    pid, pidfd = calls.clone3(flags, -1)
+    if pid == 0:
+        status = 99
+        try:
+            status = function() if pidfd == -1 else 98
+        finally:
+            os._exit(status)
+    try:
+        assert not os.get_inheritable(pidfd)
+        found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    finally:
+        os.close(pidfd)
+    assert found is not None and found.si_pid == pid
+    return found.si_status
+
+
+def test_clone3_forks_the_interpreter(calls: ModuleType) -> None:
+    seen: list[str] = []
+    os.register_at_fork(
+        before=lambda: seen.append("before"),
+        after_in_parent=lambda: seen.append("parent"),
+        after_in_child=lambda: seen.append("child"),
+    )
+    assert cloned(calls, 0, lambda: 7 if seen[-2:] == ["before", "child"] else 1) == 7
+    assert seen[-2:] == ["before", "parent"]
+    assert cloned(calls, 0, lambda: 0 if threading.get_native_id() == os.getpid() else 1) == 0
+
+
+def test_the_clone_can_raise_a_signal_and_fork(calls: ModuleType) -> None:
+    def child() -> int:
+        caught: list[int] = []
+        signal.signal(signal.SIGUSR1, lambda number, _frame: caught.append(number))
+        signal.raise_signal(signal.SIGUSR1)  # goes to the thread whose number the C library remembers
+        return 0 if caught and subprocess.run(["true"]).returncode == 0 else 1
+
+    assert cloned(calls, 0, child) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_clone3_into_namespaces(calls: ModuleType) -> None:
+    names = ("pid", "mnt", "uts", "ipc", "net", "cgroup")
+    outside = {name: os.readlink(f"/proc/self/ns/{name}") for name in names}
+    flags = c.CLONE_NEWPID | c.CLONE_NEWNS | c.CLONE_NEWUTS | c.CLONE_NEWIPC | c.CLONE_NEWNET | c.CLONE_NEWCGROUP
+
+    def child() -> int:
+        if os.getpid() != 1:
+            return 1
+        return sum(os.readlink(f"/proc/self/ns/{name}") == link for name, link in outside.items() if name != "pid")
+
+    assert cloned(calls, flags, child) == 0
+
+
+def test_clone3_says_why_it_fails(calls: ModuleType) -> None:
+    for flags in (0x100, c.CLONE_NEWNS | c.CLONE_FS):  # CLONE_VM; a pair that the kernel refuses
+        with pytest.raises(OSError) as raised:
+            calls.clone3(flags, -1)
+        assert raised.value.errno == errno.EINVAL
+    with open("/dev/null") as file, pytest.raises(OSError) as raised:
+        calls.clone3(0, file.fileno())
+    assert raised.value.errno == errno.EBADF
+
+
+def test_the_fallback_does_not_clone_threads() -> None:
+    release = threading.Event()
+    thread = threading.Thread(target=release.wait)
+    thread.start()
+    try:
+        with pytest.raises(OSError, match="needs the C extension") as raised:
+            _ctypes.clone3(0, -1)
+    finally:
+        release.set()
+        thread.join()
+    assert raised.value.errno == errno.ENOSYS
 
 
 def test_close_range(calls: ModuleType) -> None:
