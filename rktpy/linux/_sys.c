@@ -16,6 +16,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -54,6 +55,11 @@
 #ifndef SYS_mount_setattr
 #define SYS_mount_setattr 442
 #endif
+#ifndef SYS_landlock_create_ruleset
+#define SYS_landlock_create_ruleset 444
+#define SYS_landlock_add_rule 445
+#define SYS_landlock_restrict_self 446
+#endif
 
 struct how_to_open {
     uint64_t flags, mode, resolve;
@@ -65,6 +71,20 @@ struct mount_attributes {
 
 struct clone_arguments {
     uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+};
+
+struct program_to_load { /* the beginning of union bpf_attr for BPF_PROG_LOAD */
+    uint32_t type, count;
+    uint64_t instructions, license;
+    uint32_t log_level, log_size;
+    uint64_t log;
+    uint32_t kernel_version, flags;
+    char name[16];
+    uint32_t interface, attach_type;
+};
+
+struct program_to_attach { /* the same for BPF_PROG_ATTACH */
+    uint32_t target_fd, program_fd, attach_type, flags;
 };
 
 struct filter_instruction {
@@ -536,6 +556,96 @@ static PyObject *sys_pidfd_send_signal(PyObject *Py_UNUSED(module), PyObject *ar
     return none(result, NULL, NULL);
 }
 
+/* landlock_create_ruleset(2): the attributes are the bytes of struct landlock_ruleset_attr; None to ask for the version of the ABI. */
+static PyObject *sys_landlock_create_ruleset(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    const char *attributes;
+    Py_ssize_t length;
+    unsigned int flags;
+    long result;
+    if (!PyArg_ParseTuple(args, "z#I:landlock_create_ruleset", &attributes, &length, &flags))
+        return NULL;
+    RETRY(result, syscall(SYS_landlock_create_ruleset, attributes, attributes ? (size_t)length : 0, flags));
+    return number(result, NULL);
+}
+
+/* landlock_add_rule(2): the attributes are the bytes of the structure that the type of rule has; the kernel reads no more of them. */
+static PyObject *sys_landlock_add_rule(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    char padded[64] = {0};
+    const char *attributes;
+    Py_ssize_t length;
+    int fd;
+    unsigned int type, flags;
+    long result;
+    if (!PyArg_ParseTuple(args, "iIy#I:landlock_add_rule", &fd, &type, &attributes, &length, &flags))
+        return NULL;
+    if (length > (Py_ssize_t)sizeof padded) {
+        errno = E2BIG;
+        return raised(NULL, NULL);
+    }
+    memcpy(padded, attributes, (size_t)length); /* the call is not told the length */
+    RETRY(result, syscall(SYS_landlock_add_rule, fd, type, padded, flags));
+    return none(result, NULL, NULL);
+}
+
+static PyObject *sys_landlock_restrict_self(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int fd;
+    unsigned int flags;
+    long result;
+    if (!PyArg_ParseTuple(args, "iI:landlock_restrict_self", &fd, &flags))
+        return NULL;
+    RETRY(result, syscall(SYS_landlock_restrict_self, fd, flags));
+    return none(result, NULL, NULL);
+}
+
+/* keyctl(KEYCTL_JOIN_SESSION_KEYRING): None for a keyring without a name. */
+static PyObject *sys_keyctl_join(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    const char *name;
+    long result;
+    if (!PyArg_ParseTuple(args, "z:keyctl_join", &name))
+        return NULL;
+    RETRY(result, syscall(SYS_keyctl, 1, name, 0, 0, 0));
+    return number(result, NULL);
+}
+
+/* bpf(BPF_PROG_LOAD): the program is the bytes of struct bpf_insn[], in the machine's byte order. */
+static PyObject *sys_bpf_load(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct program_to_load load = {0};
+    const char *bytes, *license;
+    Py_ssize_t length;
+    unsigned int type, attach_type;
+    long result;
+    if (!PyArg_ParseTuple(args, "Iy#sI:bpf_load", &type, &bytes, &length, &license, &attach_type))
+        return NULL;
+    load.type = type;
+    load.count = (uint32_t)(length / 8);
+    load.instructions = (uint64_t)(uintptr_t)bytes;
+    load.license = (uint64_t)(uintptr_t)license;
+    load.attach_type = attach_type;
+    RETRY(result, syscall(SYS_bpf, 5, &load, sizeof load));
+    return number(result, NULL);
+}
+
+static PyObject *sys_bpf_attach(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct program_to_attach attach = {0};
+    int target, program;
+    unsigned int type, flags;
+    long result;
+    if (!PyArg_ParseTuple(args, "iiII:bpf_attach", &target, &program, &type, &flags))
+        return NULL;
+    attach.target_fd = (uint32_t)target;
+    attach.program_fd = (uint32_t)program;
+    attach.attach_type = type;
+    attach.flags = flags;
+    RETRY(result, syscall(SYS_bpf, 8, &attach, sizeof attach));
+    return none(result, NULL, NULL);
+}
+
 #define METHOD(name, signature) {#name, sys_##name, METH_VARARGS, signature}
 
 static PyMethodDef methods[] = {
@@ -561,6 +671,12 @@ static PyMethodDef methods[] = {
     {"capget", sys_capget, METH_NOARGS, "capget() -> (effective, permitted, inheritable)"},
     METHOD(capset, "capset(effective, permitted, inheritable)"),
     METHOD(seccomp_filter, "seccomp_filter(program, flags) -> int"),
+    METHOD(landlock_create_ruleset, "landlock_create_ruleset(attributes, flags) -> fd or version"),
+    METHOD(landlock_add_rule, "landlock_add_rule(fd, type, attributes, flags)"),
+    METHOD(landlock_restrict_self, "landlock_restrict_self(fd, flags)"),
+    METHOD(keyctl_join, "keyctl_join(name) -> serial number of the keyring"),
+    METHOD(bpf_load, "bpf_load(type, program, license, attach_type) -> fd"),
+    METHOD(bpf_attach, "bpf_attach(target_fd, program_fd, attach_type, flags)"),
     METHOD(close_range, "close_range(first, last, flags)"),
     METHOD(pidfd_open, "pidfd_open(pid, flags) -> fd"),
     METHOD(pidfd_send_signal, "pidfd_send_signal(fd, signal, flags)"),

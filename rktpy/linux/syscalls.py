@@ -8,6 +8,8 @@ from __future__ import annotations
 
 try:
     from rktpy.linux._sys import (
+        bpf_attach,
+        bpf_load,
         capget,
         capset,
         clone3,
@@ -15,6 +17,10 @@ try:
         fsconfig,
         fsmount,
         fsopen,
+        keyctl_join,
+        landlock_add_rule,
+        landlock_create_ruleset,
+        landlock_restrict_self,
         mount,
         mount_setattr,
         move_mount,
@@ -36,6 +42,8 @@ try:
     )
 except ImportError:
     from rktpy.linux._ctypes import (
+        bpf_attach,
+        bpf_load,
         capget,
         capset,
         clone3,
@@ -43,6 +51,10 @@ except ImportError:
         fsconfig,
         fsmount,
         fsopen,
+        keyctl_join,
+        landlock_add_rule,
+        landlock_create_ruleset,
+        landlock_restrict_self,
         mount,
         mount_setattr,
         move_mount,
@@ -64,6 +76,8 @@ except ImportError:
     )
 
 __all__ = [
+    "bpf_attach",
+    "bpf_load",
     "capget",
     "capset",
     "clone3",
@@ -71,6 +85,10 @@ __all__ = [
     "fsconfig",
     "fsmount",
     "fsopen",
+    "keyctl_join",
+    "landlock_add_rule",
+    "landlock_create_ruleset",
+    "landlock_restrict_self",
     "mount",
     "mount_setattr",
     "move_mount",

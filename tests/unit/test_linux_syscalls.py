@@ -266,3 +266,70 @@ def test_seccomp_filter_is_installed(calls: ModuleType) -> None:
 
     os.uname()
     assert in_child(child) == errno.ENOSYS
+
+
+def test_landlock_denies_what_no_rule_allows(calls: ModuleType, tmp_path: object) -> None:
+    try:
+        assert calls.landlock_create_ruleset(None, c.LANDLOCK_CREATE_RULESET_VERSION) >= 1
+    except OSError as error:
+        assert error.errno in (errno.ENOSYS, errno.EOPNOTSUPP)
+        pytest.skip("no Landlock in this kernel")
+    for name in ("allowed", "denied"):
+        os.mkdir(f"{tmp_path}/{name}")
+        with open(f"{tmp_path}/{name}/file", "w") as file:
+            file.write(name)
+
+    def child() -> int:
+        handled = c.LANDLOCK_ACCESS_FS_READ_FILE
+        ruleset = calls.landlock_create_ruleset(struct.pack("=Q", handled), 0)
+        directory = os.open(f"{tmp_path}/allowed", os.O_PATH)
+        calls.landlock_add_rule(ruleset, c.LANDLOCK_RULE_PATH_BENEATH, struct.pack("=Qi", handled, directory), 0)
+        calls.prctl(c.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        calls.landlock_restrict_self(ruleset, 0)
+        os.close(os.open(f"{tmp_path}/allowed/file", os.O_RDONLY))
+        try:
+            os.close(os.open(f"{tmp_path}/denied/file", os.O_RDONLY))
+        except PermissionError:
+            return 0
+        return 1
+
+    assert in_child(child) == 0
+
+
+def test_landlock_says_what_is_wrong(calls: ModuleType) -> None:
+    for call in (
+        lambda: calls.landlock_create_ruleset(b"\0" * 8192, 0),
+        lambda: calls.landlock_add_rule(-1, 1, b"x" * 65, 0),
+        lambda: calls.landlock_restrict_self(-1, 0),
+    ):
+        with pytest.raises(OSError) as raised:
+            call()
+        assert raised.value.errno in (errno.E2BIG, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+def test_a_session_keyring_of_our_own(calls: ModuleType) -> None:
+    def child() -> int:
+        try:
+            first = calls.keyctl_join(None)
+        except OSError as error:
+            return 50 if error.errno == errno.ENOSYS else 1
+        return 0 if 0 < first != calls.keyctl_join(None) else 2
+
+    status = in_child(child)
+    if status == 50:
+        pytest.skip("no keyrings in this kernel")
+    assert status == 0
+
+
+@pytest.mark.root
+def test_a_program_is_loaded_and_what_is_wrong_with_one_is_said(calls: ModuleType) -> None:
+    accepted = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 1, 0x95, 0, 0, 0)  # r0 = 1; exit
+    fd = calls.bpf_load(c.BPF_PROG_TYPE_CGROUP_DEVICE, accepted, "Apache-2.0", 0)
+    assert "anon_inode:bpf-prog" in os.readlink(f"/proc/self/fd/{fd}")
+    with pytest.raises(OSError) as raised:
+        calls.bpf_attach(fd, fd, c.BPF_CGROUP_DEVICE, c.BPF_F_ALLOW_MULTI)  # not a control group
+    os.close(fd)
+    assert raised.value.errno == errno.EBADF
+    with pytest.raises(OSError) as raised:
+        calls.bpf_load(c.BPF_PROG_TYPE_CGROUP_DEVICE, accepted[8:], "Apache-2.0", 0)  # r0 was never set
+    assert raised.value.errno in (errno.EACCES, errno.EINVAL)
