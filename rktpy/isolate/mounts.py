@@ -19,6 +19,10 @@ from rktpy.isolate.root import Root
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktpy.formats.user_range import UserRange
+
 _CLONE = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC
 _ATTACH = c.MOVE_MOUNT_F_EMPTY_PATH | c.MOVE_MOUNT_T_EMPTY_PATH
 
@@ -59,7 +63,8 @@ class Bind(Operation):
     """Mount ``source``, a path of the host, at ``target`` inside the root.
 
     ``namespace`` is the path of another mount namespace to take ``source`` from, if it is the same file there. A shared mount
-    taken from there stays a peer of the original: what is mounted below either shows up in the other.
+    taken from there stays a peer of the original: what is mounted below either shows up in the other. With ``users`` the files of
+    the host's user N are shown as those of the pod's user N, else with the IDs that they have.
     """
 
     source: str
@@ -67,6 +72,7 @@ class Bind(Operation):
     recursive: bool = False
     read_only: bool = False
     namespace: str = ""
+    users: UserRange | None = None
 
     def describe(self) -> str:
         words = ["bind"]
@@ -76,7 +82,8 @@ class Bind(Operation):
             words.append("read-only")
         if self.namespace:
             words.append("shared")
-        return f"{' '.join(words)} {shown(self.source)} at {shown(self.target)}"
+        mapped = f" with IDs of {self.users}" if self.users else ""
+        return f"{' '.join(words)} {shown(self.source)} at {shown(self.target)}{mapped}"
 
     def execute(self, root: Root) -> None:
         recursive = c.AT_RECURSIVE if self.recursive else 0
@@ -84,6 +91,10 @@ class Bind(Operation):
         if tree < 0:
             tree = syscalls.open_tree(c.AT_FDCWD, self.source, _CLONE | recursive)
         try:
+            if self.users is not None:
+                from rktpy.isolate.userns import map_mount
+
+                map_mount(tree, self.users, recursive=self.recursive)
             if self.read_only:
                 syscalls.mount_setattr(tree, "", c.AT_EMPTY_PATH | recursive, c.MOUNT_ATTR_RDONLY, 0, 0, 0)
             is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
@@ -174,6 +185,8 @@ class Mknod(Operation):
         parent = root.target(directory or "/", directory=True)
         try:
             os.mknod(name, self.kind | 0o600, os.makedev(self.major, self.minor), dir_fd=parent)
+            if root.owner:
+                os.chown(name, root.owner, root.owner, dir_fd=parent, follow_symlinks=False)
             os.chmod(f"/proc/self/fd/{parent}/{name}", self.mode)  # the umask does not count
         except FileExistsError:
             pass
