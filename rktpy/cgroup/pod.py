@@ -84,7 +84,9 @@ def _group(hierarchy: Hierarchy, name: str) -> Group:
     path = f"{hierarchy.own.rstrip('/')}/{name}"
     if hierarchy.version == 1:
         return Group(1, directory, path, hierarchy.controllers)
-    return Group(2, directory, path, tuple([one for one in CONTROLLERS if one in hierarchy.controllers]), PAYLOAD)
+    controllers = tuple([one for one in CONTROLLERS if one in hierarchy.controllers])
+    # Where there is nothing to hand out (a hybrid machine), nobody has to make room; moving a process costs milliseconds.
+    return Group(2, directory, path, controllers, PAYLOAD if controllers else "")
 
 
 def _make_v1(group: Group) -> Group:
@@ -102,7 +104,10 @@ def _make_v1(group: Group) -> Group:
 
 
 def _make_v2(group: Group, problems: list[Problem]) -> Group:
-    for directory in (group.directory, f"{group.directory}/{SUPERVISOR}", f"{group.directory}/{PAYLOAD}"):
+    _make_directory(group.directory)
+    if not group.leaf:
+        return group
+    for directory in (f"{group.directory}/{SUPERVISOR}", group.entrance):
         _make_directory(directory)
     write(f"{group.directory}/{SUPERVISOR}/cgroup.procs", "0")
     above = os.path.dirname(group.directory)

@@ -154,6 +154,45 @@ class Tmpfs(Operation):
             os.close(target)
 
 
+class Filesystem(Operation):
+    """A file system of the kernel's (``proc``, ``sysfs``, ``devpts`` ...) at ``target``; ``options`` as mount(8) takes them."""
+
+    kind: str
+    target: str
+    options: str = ""
+    flags: int = c.MS_NOSUID | c.MS_NODEV | c.MS_NOEXEC
+
+    def describe(self) -> str:
+        return f"mount {self.kind} at {shown(self.target)}" + (f" with {self.options}" if self.options else "")
+
+    def execute(self, root: Root) -> None:
+        target = root.target(self.target, directory=True)
+        try:
+            syscalls.mount(self.kind, f"/proc/self/fd/{target}", self.kind, self.flags, self.options or None)
+        finally:
+            os.close(target)
+
+
+class Symlink(Operation):
+    """A symbolic link inside the root; an existing file stays."""
+
+    target: str
+    to: str
+
+    def describe(self) -> str:
+        return f"link {shown(self.target)} to {shown(self.to)}"
+
+    def execute(self, root: Root) -> None:
+        directory, _, name = self.target.rpartition("/")
+        parent = root.target(directory or "/", directory=True)
+        try:
+            os.symlink(self.to, name, dir_fd=parent)
+        except FileExistsError:
+            pass
+        finally:
+            os.close(parent)
+
+
 class Mkdir(Operation):
     """A directory inside the root, with its parents."""
 

@@ -180,6 +180,47 @@ def _detached(paths: tuple[str, ...]) -> int:
             os.close(fd)
 
 
+def writable_overlay(pod_fd: int, tree_id: str, lower: str, app: str, users: UserRange | None = None, pod_path: str = "") -> int:
+    """The descriptor of a detached mount of an app's root, to be attached with move_mount(2) in the pod's mount namespace.
+
+    The upper and work directories are made in the pod's directory, open as ``pod_fd``. With ``users``, see :func:`mount_overlay`,
+    the directory's path is needed as well. Raises RktpyError.
+    """
+    try:
+        make_layer_dirs(pod_fd, tree_id, lower, app, users)
+        upper, work = layer_dirs(tree_id, app)
+        if users is None:
+            return _writable(lower, upper, work, pod_fd)
+        from rktpy.isolate.userns import BorrowedMountNamespace, cover_mapped
+
+        with BorrowedMountNamespace():
+            cover_mapped(lower, users)
+            # The kernel takes no layers of another mount namespace, which is what the pod's descriptor leads to.
+            return _writable(lower, f"{pod_path}/{upper}", f"{pod_path}/{work}")
+    except OSError as error:
+        raise RktpyError(f"error rendering overlay filesystem of app {app} (try --no-overlay)") from error
+
+
+def _writable(lower: str, upper: str, work: str, dir_fd: int | None = None) -> int:
+    layers: list[int] = []
+    try:
+        layers.append(os.open(lower, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        for path in (upper, work):
+            layers.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd))
+        context = fsopen("overlay", FSOPEN_CLOEXEC)
+        try:
+            fsconfig(context, FSCONFIG_SET_STRING, "source", "overlay", 0)
+            for name, fd in zip(("lowerdir", "upperdir", "workdir"), layers, strict=True):
+                fsconfig(context, FSCONFIG_SET_STRING, name, f"/proc/self/fd/{fd}", 0)
+            fsconfig(context, FSCONFIG_CMD_CREATE, None, None, 0)
+            return fsmount(context, FSMOUNT_CLOEXEC, 0)
+        finally:
+            os.close(context)
+    finally:
+        for fd in layers:
+            os.close(fd)
+
+
 def open_overlay(pod_path: str, tree_id: str, lower: str, app: str = "", users: UserRange | None = None) -> int:
     """The open root directory of a :func:`detached_overlay`, which lives until this is closed. Raises RktpyError."""
     detached = detached_overlay(pod_path, tree_id, lower, app, users)

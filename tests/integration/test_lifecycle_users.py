@@ -22,7 +22,7 @@ USERS = UserRange(65536)
 def test_prepared_root_is_shifted(rktpy: Rktpy, busybox_images: Path) -> None:
     rktpy("--insecure-options=image", "fetch", str(busybox_images / "busybox.aci"))
     image = "example.com/busybox"
-    uuid = rktpy("--insecure-options=image", "prepare", "--private-users", "--no-overlay", image).stdout.strip()
+    uuid = rktpy("--insecure-options=image", "prepare", "--stage1=fly", "--private-users", "--no-overlay", image).stdout.strip()
     pod = rktpy.data / "pods/prepared" / uuid
     users = UserRange.parse((pod / "private-users-prepared").read_text())
     rootfs = pod / "stage1/rootfs/opt/stage2/busybox/rootfs"
