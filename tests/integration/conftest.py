@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Rktpy
 from tests.support.pods import store_with
+from tests.support.services import own_run_directory
 
 
 @pytest.fixture(scope="module")
@@ -22,3 +24,11 @@ def stored(rktpy: Rktpy, template: Path) -> Rktpy:
     """The command, with a copy of that directory."""
     subprocess.run(["cp", "-a", str(template), str(rktpy.data)], check=True)
     return rktpy
+
+
+@pytest.fixture
+def run_dir(rktpy: Rktpy, tmp_path: Path) -> Iterator[Path]:
+    """The services' run-time directory; ``rktpy`` is made to use it."""
+    with own_run_directory(rktpy.launcher, tmp_path) as (launcher, path):
+        rktpy.launcher = launcher
+        yield path
