@@ -63,6 +63,9 @@ SELINUX_MOUNT_CONTEXT = "RKT_SELINUX_MOUNT_CONTEXT"
 ENTER_COMMAND = "RKT_STAGE1_ENTERCMD"
 ENTER_PID = "RKT_STAGE1_ENTERPID"
 ENTER_APP = "RKT_STAGE1_ENTERAPP"
+# For app/add of a stage1 that comes with rktpy: the inheritable descriptor of the app's root, a detached, writable overlay that
+# the stage1 moves into the pod's mount namespace. Not set when the root is a copy.
+APP_ROOT_FD = "RKTPY_APP_ROOT_FD"
 
 # Environment of an app.
 APP_NAME = "AC_APP_NAME"
@@ -93,6 +96,8 @@ STAGE1_ROOTFS = "stage1/rootfs"
 STAGE2_DIR = "opt/stage2"
 STATUS_DIR = "rkt/status"
 ENV_DIR = "rkt/env"
+IOMUX_DIR = "rkt/iottymux"
+JOURNAL_DIR = "var/log/journal"  # below it a directory named by the pod's UUID without dashes
 READY_FILE = "rkt/supervisor-status"
 RESOLV_CONF = "etc/rkt-resolv.conf"
 HOSTS = "etc/rkt-hosts"
@@ -112,6 +117,30 @@ def app_rootfs(app: str) -> str:
 def status_file(app: str) -> str:
     """The file with the exit status of an app, relative to the pod directory (``-created`` and ``-started`` beside it)."""
     return f"{STAGE1_ROOTFS}/{STATUS_DIR}/{app}"
+
+
+def created_file(app: str) -> str:
+    """The file whose mtime is the time at which an app was added to a mutable pod, relative to the pod directory."""
+    return f"{STAGE1_ROOTFS}/{STATUS_DIR}/{app}-created"
+
+
+def started_file(app: str) -> str:
+    """The file whose mtime is the time at which an app of a mutable pod was last started, relative to the pod directory."""
+    return f"{STAGE1_ROOTFS}/{STATUS_DIR}/{app}-started"
+
+
+def journal_units(app: str) -> tuple[str, ...]:
+    """The units under whose names the pod's journal has the output of an app: its own, and those of its multiplexer."""
+    return (f"{app}.service", f"iomux@{app}.service", f"ttymux@{app}.service")
+
+
+def app_of_unit(unit: str) -> str:
+    """The app whose output the journal has under the name ``unit``; empty when it is no service."""
+    name, dot, kind = unit.rpartition(".")
+    if not dot or kind != "service":
+        return ""
+    multiplexer, at, app = name.partition("@")
+    return app if at and multiplexer in ("iomux", "ttymux") else name
 
 
 class EntryPoints(Record):

@@ -63,6 +63,10 @@ def set_value(arguments: Arguments, name: str, kind: str, value: str) -> str:
         from rktpy.formats.cli_values import parse_port
 
         arguments.ports.append(parse_port(value))
+    elif kind == "sandbox-port":
+        from rktpy.formats.cli_values import parse_sandbox_port
+
+        arguments.ports.append(parse_sandbox_port(value))
     elif kind == "volume":
         from rktpy.formats.cli_values import parse_volume
 

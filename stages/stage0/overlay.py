@@ -133,6 +133,33 @@ def detached_overlay(pod_path: str, tree_id: str, lower: str, app: str = "") -> 
             os.close(fd)
 
 
+def writable_overlay(pod_fd: int, tree_id: str, lower: str, app: str) -> int:
+    """The descriptor of a detached mount of an app's root, to be attached with move_mount(2) in the pod's mount namespace.
+
+    The upper and work directories are made in the pod's directory, open as ``pod_fd``. Raises RktpyError.
+    """
+    layers: list[int] = []
+    try:
+        make_layer_dirs(pod_fd, tree_id, lower, app)
+        layers.append(os.open(lower, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        for path in layer_dirs(tree_id, app):
+            layers.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=pod_fd))
+        context = fsopen("overlay", FSOPEN_CLOEXEC)
+        try:
+            fsconfig(context, FSCONFIG_SET_STRING, "source", "overlay", 0)
+            for name, fd in zip(("lowerdir", "upperdir", "workdir"), layers, strict=True):
+                fsconfig(context, FSCONFIG_SET_STRING, name, f"/proc/self/fd/{fd}", 0)
+            fsconfig(context, FSCONFIG_CMD_CREATE, None, None, 0)
+            return fsmount(context, FSMOUNT_CLOEXEC, 0)
+        finally:
+            os.close(context)
+    except OSError as error:
+        raise RktpyError(f"error rendering overlay filesystem of app {app} (try --no-overlay)") from error
+    finally:
+        for fd in layers:
+            os.close(fd)
+
+
 def open_overlay(pod_path: str, tree_id: str, lower: str, app: str = "") -> int:
     """The open root directory of a :func:`detached_overlay`, which lives until this is closed. Raises RktpyError."""
     detached = detached_overlay(pod_path, tree_id, lower, app)

@@ -75,7 +75,7 @@ def create(g: Globals, store: Store, options: PodOptions, stage1: Stage1, *, uui
             try:
                 if uuid_file:
                     _save_uuid(uuid_file, pod.uuid)
-                writer = _Writer(pod, use_overlay, users)
+                writer = Writer(pod, use_overlay, users)
                 writer.stage1(store, stage1)
                 writer.directory(contract.APPS_INFO_DIR)
                 for name, image in zip(names, found, strict=True):
@@ -133,14 +133,14 @@ def _decide(g: Globals, store: Store, names: list[str], found: list[Image]) -> b
     return images.trust_document(made)
 
 
-def _tree(store: Store, image_id: str, manifest: ImageManifest) -> str:
+def image_tree(store: Store, image_id: str, manifest: ImageManifest) -> str:
     """The ID of an image's tree, rendered now if it is not there. One that is there costs no import of what renders."""
     ids = [step.image_id for step in order(store.layout, image_id)] if manifest.dependencies else [image_id]
     tree_id = store.tree_id(ids)
     return tree_id if store.tree_ready(tree_id) else store.ensure_tree(image_id)
 
 
-class _Writer:
+class Writer:
     """Writes the files of one pod. Paths are relative to the pod's directory."""
 
     def __init__(self, pod: Pod, use_overlay: bool, users: UserRange | None) -> None:
@@ -150,9 +150,11 @@ class _Writer:
         self._users = users
 
     def directory(self, path: str) -> None:
+        """Make a directory."""
         os.mkdir(path, _DIRECTORY_MODE, dir_fd=self._fd)
 
     def file(self, path: str, data: bytes = b"", mode: int = _FILE_MODE) -> None:
+        """Write a file that is not there yet."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(path, flags, mode, dir_fd=self._fd)
         try:
@@ -170,11 +172,11 @@ class _Writer:
             self.directory(contract.STAGE1_ROOTFS)
             return
         self.file(contract.STAGE1_MANIFEST, store.manifest_bytes(stage1.image_id))
-        self.file(contract.STAGE1_TREE_FILE, _tree(store, stage1.image_id, store.manifest(stage1.image_id)).encode())
+        self.file(contract.STAGE1_TREE_FILE, image_tree(store, stage1.image_id, store.manifest(stage1.image_id)).encode())
         if self._overlay:
             self.directory(contract.STAGE1_ROOTFS)
         else:
-            self._copy(store, stage1.image_id, contract.STAGE1_ROOTFS)
+            self.copy(store, stage1.image_id, contract.STAGE1_ROOTFS)
 
     def app(self, store: Store, name: str, image: Image) -> None:
         """An app's image manifest and root."""
@@ -183,14 +185,15 @@ class _Writer:
         self.directory(info)
         self.file(f"{info}/manifest", image.data)
         if self._overlay:
-            self.file(f"{info}/{contract.APP_TREE_FILE}", _tree(store, image.id, image.manifest).encode())
+            self.file(f"{info}/{contract.APP_TREE_FILE}", image_tree(store, image.id, image.manifest).encode())
             return
         app_dir = contract.app_dir(name)
         os.makedirs(f"{self._pod.path}/{app_dir}", _DIRECTORY_MODE, exist_ok=True)
         self.file(f"{app_dir}/manifest", image.data)
-        self._copy(store, image.id, contract.app_rootfs(name))
+        self.copy(store, image.id, contract.app_rootfs(name))
 
-    def _copy(self, store: Store, image_id: str, path: str) -> None:
+    def copy(self, store: Store, image_id: str, path: str) -> None:
+        """Unpack an image, with what it depends on, into a directory that is not there yet."""
         target = f"{self._pod.path}/{path}"
         store.render(image_id, target, rootfs_only=True)
         if self._users is not None:
