@@ -35,9 +35,12 @@ def json_line(entry: Entry) -> bytes:
     document: dict[str, Any] = {}
     for name, value in entry.fields.items():
         if name == "__MONOTONIC_TIMESTAMP":
-            value = value[0]
-        several: list[object] | None = value if isinstance(value, list) else None  # pyright: ignore[reportUnknownVariableType]
-        document[name] = _shown(value) if several is None else [_shown(one) for one in several]
+            document[name] = str(value[0])
+        elif type(value) is list:
+            values: list[object] = value
+            document[name] = [_shown(one) for one in values]
+        else:
+            document[name] = _shown(value)
     return jsondoc.dump(document) + b"\n"
 
 
