@@ -37,7 +37,7 @@ def json_line(entry: Entry) -> bytes:
         if name == "__MONOTONIC_TIMESTAMP":
             document[name] = str(value[0])
         elif type(value) is list:
-            values: list[object] = value
+            values: list[object] = value  # pyright: ignore[reportUnknownVariableType]
             document[name] = [_shown(one) for one in values]
         else:
             document[name] = _shown(value)
