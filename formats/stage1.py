@@ -87,6 +87,7 @@ APP_TREE_FILE = "treeStoreID"  # below APPS_INFO_DIR/<app>
 APPS_INFO_DIR = "appsinfo"
 NET_INFO_FILE = "net-info.json"
 NETNS_FILE = "netns"
+NET_DIR = "net"
 OVERLAY_DIR = "overlay"
 REPORT_FILE = "enforcement"
 STAGE1_DIR = "stage1"

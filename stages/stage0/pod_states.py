@@ -19,7 +19,7 @@
         overlay-prepared, private-users-prepared
         overlay/<tree id>/{upper,work}/<app>
         pid | ppid               written by stage1; the mtime is the time of the start
-        net-info.json, netns, subcgroup
+        net-info.json, netns, subcgroup, net/
 
 The lock is an exclusive flock(2) on the directory itself. The process that prepares a pod takes it, the stage1 inherits the
 descriptor, and the pod is running as long as any process keeps it open; so a kill -9 or a reboot cannot leave a wrong state

@@ -24,14 +24,19 @@ if TYPE_CHECKING:
     from rktpy.stage0.pods import Pod
     from rktpy.store.store import Store
 
-BUNDLED = ("fly",)
-DEFAULT = "fly"
+BUNDLED = ("fly", "systemd")
+DEFAULT = "systemd"
 #: Where distributions put stage1 images; they are trusted like the program itself.
 IMAGES_DIR = "/usr/lib/rktpy/stage1-images"
 
 #: rkt's own stage1 images, by name and by file name, and what does the same here.
-_RKT_NAMES = {"coreos.com/rkt/stage1-fly": "fly"}
-_RKT_FILES = {"stage1-fly.aci": "fly"}
+_RKT_NAMES = {
+    "coreos.com/rkt/stage1-fly": "fly",
+    "coreos.com/rkt/stage1-coreos": "systemd",
+    "coreos.com/rkt/stage1-host": "systemd",
+    "coreos.com/rkt/stage1-src": "systemd",
+}
+_RKT_FILES = {"stage1-fly.aci": "fly", "stage1-coreos.aci": "systemd", "stage1-host.aci": "systemd", "stage1-src.aci": "systemd"}
 
 
 class Stage1(Record):

@@ -12,15 +12,15 @@ from rktpy.formats import stage1 as names
 from rktpy.formats.aci import isolators as iso
 from rktpy.formats.aci.isolators import CPU, AppArmorProfile, CPUShares, Memory, OOMScoreAdj
 from rktpy.formats.stage1 import Enforcement
+from rktpy.isolate.pod_app import write_file
 from rktpy.record import Record
-from rktpy.stage1.fly.pod import write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.cgroup.subtree import Subtree
     from rktpy.formats.aci.isolators import Isolator
-    from rktpy.stage1.fly.arguments import Arguments
-    from rktpy.stage1.fly.pod import FlyPod
+    from rktpy.formats.entry_arguments import Arguments
+    from rktpy.isolate.pod_app import PodApp
 
 #: File of the pod directory that lists the control groups that were made, for gc.
 CGROUPS_FILE = "cgroups"
@@ -58,7 +58,7 @@ class Wanted(Record):
         return self.memory is not None or self.cpu is not None or self.cpu_shares is not None
 
 
-def read_isolators(pod: FlyPod) -> tuple[Wanted, list[Enforcement]]:
+def read_isolators(pod: PodApp) -> tuple[Wanted, list[Enforcement]]:
     """What the pod's and the app's isolators ask for, and entries for those that fly does not enforce.
 
     The last of several isolators counts, as in rkt; a limit of the pod bounds the app's.
@@ -107,7 +107,7 @@ def _last(isolators: tuple[Isolator, ...], app: str, report: list[Enforcement]) 
     return Wanted(memory, cpu, shares, score, apparmor)
 
 
-def report_options(arguments: Arguments, pod: FlyPod) -> list[Enforcement]:
+def report_options(arguments: Arguments, pod: PodApp) -> list[Enforcement]:
     """Entries for arguments and pod settings that fly, being in the host's namespaces, cannot honour."""
     report: list[Enforcement] = []
 
@@ -139,7 +139,7 @@ def report_options(arguments: Arguments, pod: FlyPod) -> list[Enforcement]:
     return report
 
 
-def apply_cgroup(wanted: Wanted, pod: FlyPod) -> tuple[Subtree, list[Enforcement]]:
+def apply_cgroup(wanted: Wanted, pod: PodApp) -> tuple[Subtree, list[Enforcement]]:
     """Make the pod's control groups and set the limits. They are written down in the pod directory before they are made."""
     from rktpy.cgroup.limits import Limits, apply_limits
 
@@ -163,23 +163,3 @@ def apply_oom_score(value: int, app: str) -> Enforcement:
         reason = "this process lacks CAP_SYS_RESOURCE" if isinstance(error, PermissionError) else describe(error)
         return Enforcement(iso.OOM_SCORE_ADJ_NAME, app, "ignored", reason)
     return Enforcement(iso.OOM_SCORE_ADJ_NAME, app)
-
-
-def apparmor_loaded(profile: str) -> bool:
-    """Whether the kernel has an AppArmor profile of this name."""
-    try:
-        with open("/sys/kernel/security/apparmor/profiles", "rb") as file:
-            lines = file.read().decode("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return False
-    return any(line.rpartition(" (")[0] == profile for line in lines)
-
-
-def set_apparmor(profile: str) -> None:
-    """Let the next execve(2) confine this process in ``profile``. Raises OSError."""
-    path = "/proc/self/attr/apparmor/exec"
-    fd = os.open(path if os.path.exists(path) else "/proc/self/attr/exec", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, f"exec {profile}".encode())
-    finally:
-        os.close(fd)

@@ -1,13 +1,15 @@
-"""A store that is filled once and copied for each test."""
+"""A store that is filled once and copied for each test; a network of the host for each test."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Rktpy
+from tests.conftest import Rktpy, need_tool
+from tests.support.host_network import HostNetwork, host_network
 from tests.support.pods import store_with
 
 
@@ -22,3 +24,12 @@ def stored(rktpy: Rktpy, template: Path) -> Rktpy:
     """The command, with a copy of that directory."""
     subprocess.run(["cp", "-a", str(template), str(rktpy.data)], check=True)
     return rktpy
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[HostNetwork]:
+    """A network of the host for this test alone, with Debian's plugins."""
+    need_tool("iptables")
+    need_tool("/usr/lib/cni/ptp")
+    with host_network(tmp_path) as made:
+        yield made

@@ -40,7 +40,7 @@ MAN = CHECKOUT / "docs" / "man"
 PAGES = sorted([*MAN.glob("man5/*.5"), *MAN.glob("man7/*.7")])
 TEXTS = {page.stem: page.read_text("utf-8") for page in PAGES}
 EXPECTED = {
-    *[f"rktpy-{name}" for name in ("config", "keystore", "trust", "store", "pod", "progress")],
+    *[f"rktpy-{name}" for name in ("config", "keystore", "trust", "store", "pod", "progress", "net")],
     *[f"rktpy-{name}" for name in ("references", "stage1", "fly")],
 }
 
@@ -322,8 +322,9 @@ def test_pod_files() -> None:
         )
     )
     assert len(files) > 20 and len(drawn) > 6
+    from rktpy.isolate import volumes
     from rktpy.stage0 import metadata, prepare
-    from rktpy.stage1.fly import limits, volumes
+    from rktpy.stage1.fly import limits
 
     more = {
         prepare.TRUST_FILE,

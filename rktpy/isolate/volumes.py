@@ -3,9 +3,9 @@
 Which volume goes where is decided as rkt does it: the mounts of the runtime app first; then mount points of the app without a
 mount get the volume of their name, or an empty volume that is made for them. Deeper targets come after shallower ones.
 
-As in rkt's fly a host volume is bound with its sub-mounts only when it says ``recursive=true``; and a volume that is a mount
-point which the host shares stays shared with it, so that what the app mounts there shows up on the host. Unlike rkt, fly makes no
-mount of the host shared that is not. Hot-path module.
+Whether a host volume that does not say is bound with its sub-mounts is up to the stage1: as in rkt, fly does not and the others
+do. A volume that is a mount point which the host shares stays shared with it, so that what the app mounts there shows up on the
+host. Unlike rkt, no mount of the host is made shared that is not. Hot-path module.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import os
 
 from rktpy.errors import Stage1Error
 from rktpy.formats.pod import Volume
+from rktpy.isolate.host_mounts import host_namespace, shared_mounts
 from rktpy.isolate.mounts import Bind
 from rktpy.isolate.plan import Operation, shown
 from rktpy.isolate.root import Root
 from rktpy.log import debug, note
 from rktpy.record import Record
-from rktpy.stage1.fly.private import host_namespace, shared_mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rktpy.stage1.fly.pod import FlyPod
+    from rktpy.isolate.pod_app import PodApp
 
 SHARED_VOLUMES = "sharedVolumes"
 
@@ -75,7 +75,7 @@ class EmptyVolume(Operation):
         os.chmod(self.path, self.mode)
 
 
-def choose_mounts(pod: FlyPod) -> tuple[VolumeMount, ...]:
+def choose_mounts(pod: PodApp) -> tuple[VolumeMount, ...]:
     """Which volume goes where. Raises :class:`Stage1Error` for a mount whose volume is missing or whose target is the root."""
     by_name = {volume.name: volume for volume in pod.manifest.volumes}
     points = {point.name: point for point in pod.app.mount_points}
@@ -111,8 +111,8 @@ def choose_mounts(pod: FlyPod) -> tuple[VolumeMount, ...]:
     return tuple(chosen)
 
 
-def volume_operations(mounts: tuple[VolumeMount, ...], directory: str) -> list[Operation]:
-    """What puts the volumes of a pod in ``directory`` in place."""
+def volume_operations(mounts: tuple[VolumeMount, ...], directory: str, *, recursive: bool = False) -> list[Operation]:
+    """What puts the volumes of a pod in ``directory`` in place. ``recursive`` is for host volumes that do not say it."""
     operations: list[Operation] = []
     made: set[str] = set()
     shared: frozenset[str] = shared_mounts() if any(mount.volume.kind == "host" for mount in mounts) else frozenset()
@@ -127,7 +127,8 @@ def volume_operations(mounts: tuple[VolumeMount, ...], directory: str) -> list[O
                 copied = mount.path if mount.from_image else ""
                 operations.append(EmptyVolume(source, volume.mode_bits, volume.uid or 0, volume.gid or 0, copied))
         namespace = host if volume.kind == "host" and os.path.realpath(source) in shared else ""
-        operations.append(Bind(source, mount.path, bool(volume.recursive), mount.read_only, namespace))
+        deep = recursive if volume.recursive is None and volume.kind == "host" else bool(volume.recursive)
+        operations.append(Bind(source, mount.path, deep, mount.read_only, namespace))
     return operations
 
 

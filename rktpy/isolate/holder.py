@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 
-from rktpy.errors import StateError
+from rktpy.errors import Stage1Error, StateError
+from rktpy.formats.stage1 import LOCK_FD
+from rktpy.isolate.plan import shown
 from rktpy.linux.syscalls import pidfd_open, pidfd_send_signal
 
 
@@ -51,11 +53,8 @@ class Holder:
 
 def open_holder(pid: int) -> Holder | None:
     """The process ``pid`` when it holds the lock on the working directory, else None. Raises OSError."""
-    if pid < 1:
-        return None
-    try:
-        holder = Holder(pid, pidfd_open(pid, 0))
-    except (ProcessLookupError, OSError):
+    holder = open_process(pid)
+    if holder is None:
         return None
     try:
         if _holds_lock(pid, os.stat(".")) and holder.alive():
@@ -64,6 +63,16 @@ def open_holder(pid: int) -> Holder | None:
         pass  # it ended while we looked
     holder.close()
     return None
+
+
+def open_process(pid: int) -> Holder | None:
+    """The process that ``pid`` is at this moment, None when there is none."""
+    if pid < 1:
+        return None
+    try:
+        return Holder(pid, pidfd_open(pid, 0))
+    except OSError:
+        return None
 
 
 def holders_in_group(group: int) -> list[Holder]:
@@ -81,6 +90,19 @@ def holders_in_group(group: int) -> list[Holder]:
         if holder is not None:
             found.append(holder)
     return found
+
+
+def lock_descriptor() -> int:
+    """The descriptor that holds the pod's lock, as stage0 names it in the environment. Raises Stage1Error."""
+    text = os.environ.get(LOCK_FD, "")
+    if not text.isascii() or not text.isdigit() or not 3 <= int(text) < 1 << 20:
+        raise Stage1Error(f"can't get rkt lock fd: {LOCK_FD} is {shown(text)}")
+    fd = int(text)
+    try:
+        os.fstat(fd)
+    except OSError as error:
+        raise Stage1Error("can't get rkt lock fd") from error
+    return fd
 
 
 def read_pid(path: str) -> int:

@@ -1,4 +1,4 @@
-"""The pod that this stage1 runs: read from the pod directory, which is the working directory, and from nothing else.
+"""The apps that a stage1 runs: read from the pod directory, which is the working directory, and from nothing else.
 
 Hot-path module.
 """
@@ -15,8 +15,8 @@ from rktpy.formats.pod import PodManifest, RuntimeApp
 _LARGEST_MANIFEST = 16 << 20
 
 
-class FlyPod:
-    """The one app of a pod, with what its image says."""
+class PodApp:
+    """One app of a pod, with what its image says."""
 
     __slots__ = ("_image", "app", "directory", "manifest", "runtime", "uuid")
 
@@ -40,6 +40,10 @@ class FlyPod:
             self._image = ImageManifest.from_bytes(read_file(f"{names.APPS_INFO_DIR}/{self.runtime.name}/manifest"))
         return self._image
 
+    def load_image(self) -> None:
+        """Read the image's manifest now: later the pod's directory may be out of reach."""
+        self._image = self.image
+
     @property
     def from_docker(self) -> bool:
         """Whether the image was converted from a Docker or OCI image, whose volumes start with the image's content."""
@@ -51,12 +55,19 @@ class FlyPod:
         return f"{self.directory}/{names.app_rootfs(self.runtime.name)}"
 
 
-def load_pod(uuid: str) -> FlyPod:
-    """Read the pod in the working directory. Raises Stage1Error when it has not exactly one app, FormatError, OSError."""
+def load_apps(uuid: str) -> tuple[PodManifest, tuple[PodApp, ...]]:
+    """Read the pod in the working directory. Raises Stage1Error, FormatError, OSError."""
     manifest = PodManifest.from_bytes(read_file(names.POD_FILE))
-    if len(manifest.apps) != 1:
+    directory = os.getcwd()
+    return manifest, tuple([PodApp(directory, uuid, manifest, runtime) for runtime in manifest.apps])
+
+
+def load_only_app(uuid: str) -> PodApp:
+    """The app of the pod in the working directory. Raises Stage1Error when it has not exactly one, FormatError, OSError."""
+    _manifest, apps = load_apps(uuid)
+    if len(apps) != 1:
         raise Stage1Error("fly only supports 1 application per Pod for now")
-    return FlyPod(os.getcwd(), uuid, manifest, manifest.apps[0])
+    return apps[0]
 
 
 def read_file(path: str) -> bytes:
@@ -80,3 +91,12 @@ def write_file(path: str, content: bytes, mode: int = 0o644) -> None:
     finally:
         os.close(fd)
     os.rename(temporary, path)
+
+
+def append_file(path: str, text: str) -> None:
+    """Add to a small file that is there, in one write. Raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode("utf-8", "surrogateescape"))
+    finally:
+        os.close(fd)

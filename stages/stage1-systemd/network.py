@@ -1,0 +1,66 @@
+"""The pod's network: none, the host's, or what CNI plugins make of it. Hot-path module."""
+
+from __future__ import annotations
+
+import os
+
+from rktpy.formats import stage1 as names
+from rktpy.isolate.pod_app import append_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktpy.net.set_up import PodNetworks
+    from rktpy.stage1.systemd.pod import Pod
+
+#: What the pod's directory has when there are networks to take down.
+_TRACES = (names.NETNS_FILE, names.NET_INFO_FILE)
+
+
+def connect(pod: Pod, pid: int) -> bool:
+    """Connect the pod, whose first process is ``pid``, to its networks; whether they gave name servers. Raises RktpyError,
+    OSError.
+
+    Of the pod's files, those that name its address are written again. The pod's systemd raises the loopback interface.
+    """
+    if pod.networks.host:
+        return False
+    if pod.networks.none and not pod.manifest.ports:
+        return False
+    from rktpy.net.ports import forwarded_ports
+    from rktpy.net.set_up import Wishes, set_up
+
+    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        networks = set_up(here, pod.uuid, namespace, pod.networks, pod.local_config, Wishes(ports=forwarded_ports(pod.manifest)))
+    finally:
+        os.close(namespace)
+        os.close(here)
+    return _write_names(pod, networks)
+
+
+def _write_names(pod: Pod, networks: PodNetworks) -> bool:
+    """Fill the pod's hosts and resolv.conf in place: the apps' roots have them bound already."""
+    address = networks.address
+    if address:
+        append_file(f"{names.STAGE1_ROOTFS}/{names.HOSTS_FALLBACK}", f"{address}\t{pod.hostname}\n")
+    dns, network = networks.dns
+    if not dns or pod.names.resolv != "default":
+        return False
+    from rktpy.net.resolv_conf import resolv_conf
+
+    append_file(f"{names.STAGE1_ROOTFS}/{names.RESOLV_CONF}", resolv_conf(dns, network))
+    return True
+
+
+def disconnect() -> None:
+    """Disconnect the pod in the working directory from all networks. May be called again. Raises RktpyError, OSError."""
+    if not any(os.path.exists(name) for name in _TRACES):
+        return
+    from rktpy.net.tear_down import tear_down
+
+    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        tear_down(here)
+    finally:
+        os.close(here)

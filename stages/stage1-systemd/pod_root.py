@@ -1,0 +1,129 @@
+"""The root of a pod's systemd: the host's programs, read-only, and a few directories of the pod's own.
+
+::
+
+    <pod>/stage1/rootfs            bound onto itself, then the root of the pod's mount namespace
+        usr, bin, lib ...          the host's, read-only; nothing else of the host
+        etc/                       machine-id, hostname, passwd, journald.conf, systemd/system/ (units)
+        proc, sys, dev, run, tmp   of the pod's namespaces
+        sys/fs/cgroup/             the pod's groups, as the root of a control group namespace
+        rkt/kernel/{proc,sys}      what apps see of these: some read-only, some hidden
+        rkt/{status,env,units ...} the contract's
+        var/log/journal/<id>/      the pod's log
+        opt/stage2/<app>/rootfs    the apps' roots
+
+What an app can reach is its own root, put together by :mod:`rktpy.stage1.systemd.app_root`. Protected paths as in rkt 1.30.
+Hot-path module.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from rktpy.isolate.mounts import Bind, BindRoot, Filesystem, MaskPath, Mkdir, Mknod, RemountReadonly, Symlink, Tmpfs
+from rktpy.linux import constants as c
+from rktpy.stage1.systemd.pod_units import TERMINAL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rktpy.cgroup.subtree import Group
+    from rktpy.isolate.plan import Operation
+
+KERNEL_PROC = "/rkt/kernel/proc"
+KERNEL_SYS = "/rkt/kernel/sys"
+_PROGRAMS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec")
+_NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+_LINKS = (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"), ("ptmx", "pts/ptmx"))
+_TUN = ("net/tun", 10, 200)
+_READ_ONLY_PROC = ("bus", "sys/kernel/core_pattern", "sys/kernel/modprobe", "sys/vm/panic_on_oom", "sysrq-trigger")
+_HIDDEN_PROC = ("config.gz", "kallsyms", "sched_debug", "kcore", "kmem", "mem")
+_HIDDEN_SYS = ("firmware", "fs", "hypervisor", "module", "power")
+
+
+def host_programs() -> Iterable[Operation]:
+    """The host's programs and libraries: directories are bound read-only, links (a merged /usr) made again."""
+    for name in _PROGRAMS:
+        try:
+            mode = os.lstat(f"/{name}").st_mode
+        except FileNotFoundError:
+            continue
+        if stat.S_ISLNK(mode):
+            yield Symlink(f"/{name}", os.readlink(f"/{name}"))
+        elif stat.S_ISDIR(mode):
+            yield Bind(f"/{name}", f"/{name}", recursive=True, read_only=True)
+    if os.path.isfile("/etc/ld.so.cache"):
+        yield Bind("/etc/ld.so.cache", "/etc/ld.so.cache", read_only=True)
+
+
+def device_nodes(directory: str) -> Iterable[Operation]:
+    """The nodes and links that every /dev has."""
+    for name, major, minor in _NODES:
+        yield Mknod(f"{directory}/{name}", stat.S_IFCHR, major, minor)
+    for name, target in _LINKS:
+        yield Symlink(f"{directory}/{name}", target)
+    yield Mknod(f"{directory}/{_TUN[0]}", stat.S_IFCHR, *_TUN[1:])
+
+
+def pod_root(groups: tuple[Group, ...], *, terminal: str, console: str, protect: bool) -> tuple[Operation, ...]:
+    """What makes the directory of a pod's stage1 the root of its systemd.
+
+    ``terminal`` is the host's path of what apps' lines are written on, or of an interactive app's terminal; ``console`` that of
+    systemd's own console, empty for none (it would flush what is typed). ``protect`` says that paths of /proc and /sys are kept
+    from apps. The calling process is in the pod's namespaces.
+    """
+    return (
+        BindRoot(),
+        *host_programs(),
+        Filesystem("proc", "/proc"),
+        Filesystem("sysfs", "/sys", "", c.MS_NOSUID | c.MS_NODEV | c.MS_NOEXEC | c.MS_RDONLY),
+        *_cgroups(groups),
+        Tmpfs("/dev", "mode=755,size=64k,nr_inodes=1m", c.MS_NOSUID | c.MS_STRICTATIME),
+        *device_nodes("/dev"),
+        Filesystem("devpts", "/dev/pts", "newinstance,ptmxmode=0666,mode=620,gid=5", c.MS_NOSUID | c.MS_NOEXEC),
+        Tmpfs("/dev/shm", "mode=1777", c.MS_NOSUID | c.MS_NODEV),
+        Filesystem("mqueue", "/dev/mqueue"),
+        Bind(console or "/dev/null", "/dev/console"),
+        Bind(terminal, f"/{TERMINAL}"),
+        Tmpfs("/run", "mode=755", c.MS_NOSUID | c.MS_NODEV),
+        Tmpfs("/tmp", "mode=1777", c.MS_NOSUID | c.MS_NODEV),
+        # journald writes to disk only when it is told that /var is there (systemd-journald.service(8)).
+        Mkdir("/run/systemd/journal/flushed"),
+        *_kernel_for_apps(protect),
+    )
+
+
+def _cgroups(groups: tuple[Group, ...]) -> Iterable[Operation]:
+    """The hierarchies of this control group namespace, at the places where systemd looks for them."""
+    if len(groups) == 1 and groups[0].version == 2:
+        yield Filesystem("cgroup2", "/sys/fs/cgroup", "nsdelegate")
+        return
+    if not groups:
+        return
+    yield Tmpfs("/sys/fs/cgroup", "mode=755,size=64k")
+    for group in groups:
+        if group.version == 2:
+            yield Filesystem("cgroup2", "/sys/fs/cgroup/unified", "")
+            continue
+        controllers = ",".join(group.controllers)
+        name = controllers.removeprefix("name=")
+        options = f"none,{controllers}" if controllers.startswith("name=") else controllers
+        yield Filesystem("cgroup", f"/sys/fs/cgroup/{name}", options)
+        if "," in name:
+            for one in group.controllers:
+                yield Symlink(f"/sys/fs/cgroup/{one}", name)
+
+
+def _kernel_for_apps(protect: bool) -> Iterable[Operation]:
+    yield Filesystem("proc", KERNEL_PROC)
+    yield Filesystem("sysfs", KERNEL_SYS, "", c.MS_NOSUID | c.MS_NODEV | c.MS_NOEXEC | c.MS_RDONLY)
+    if not protect:
+        return
+    for path in _READ_ONLY_PROC:
+        yield RemountReadonly(f"{KERNEL_PROC}/{path}")
+    for path in _HIDDEN_PROC:
+        yield MaskPath(f"{KERNEL_PROC}/{path}")
+    for path in _HIDDEN_SYS:
+        yield MaskPath(f"{KERNEL_SYS}/{path}")
