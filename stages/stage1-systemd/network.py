@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from rktpy.formats import stage1 as names
-from rktpy.isolate.pod_app import append_file
+from rktpy.isolate.pod_app import append_file, write_file
+from rktpy.stage1.systemd.app_units import METADATA_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def connect(pod: Pod, pid: int) -> bool:
     Of the pod's files, those that name its address are written again. The pod's systemd raises the loopback interface.
     """
     if pod.networks.host:
+        _write_metadata(pod, "127.0.0.1")
         return False
     if pod.networks.none and not pod.manifest.ports:
         return False
@@ -36,7 +38,15 @@ def connect(pod: Pod, pid: int) -> bool:
     finally:
         os.close(namespace)
         os.close(here)
+    _write_metadata(pod, networks.host_address)
     return _write_names(pod, networks)
+
+
+def _write_metadata(pod: Pod, host: str) -> None:
+    """Tell apps where the metadata service is, if the pod is registered there."""
+    if pod.token and host:
+        url = names.metadata_url(host, pod.token)
+        write_file(f"{names.STAGE1_ROOTFS}/{METADATA_FILE}", f"{names.METADATA_URL}={url}\n".encode())
 
 
 def _write_names(pod: Pod, networks: PodNetworks) -> bool:

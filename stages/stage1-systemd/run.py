@@ -25,6 +25,7 @@ from rktpy.formats.stage1 import read_report
 from rktpy.isolate.enforcement import tell
 from rktpy.isolate.holder import lock_descriptor
 from rktpy.isolate.pod_app import write_file
+from rktpy.isolate.userns import write_id_maps
 from rktpy.linux import constants as c
 from rktpy.linux.syscalls import clone3
 from rktpy.log import set_debug
@@ -35,6 +36,7 @@ from rktpy.stage1.systemd.launch import Pipes, become_monitor, monitor_program, 
 from rktpy.stage1.systemd.network import connect
 from rktpy.stage1.systemd.pod import load_pod, run_arguments, systemd_programs
 from rktpy.stage1.systemd.pod_files import write_pod_files
+from rktpy.stage1.systemd.user_namespace import give_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,18 +77,27 @@ def _launch(pod: Pod, lock: int) -> NoReturn:
     groups = make_pod_groups(pod.uuid, before=_write_groups)
     console = open_console(interactive=pod.interactive)
     ends = open_ends(pod.root)
+    users = pod.users
+    if users is not None:
+        give_files(users)
+        groups.give(users.shift, users.shift)
+        os.fchown(console.terminal, users.shift, users.shift)
     pipes = Pipes()
     flags = c.CLONE_NEWNS | c.CLONE_NEWPID | c.CLONE_NEWUTS
     if not pod.share_ipc:
         flags |= c.CLONE_NEWIPC
     if pod.own_network:
         flags |= c.CLONE_NEWNET
+    if users is not None:
+        flags |= c.CLONE_NEWUSER
     into = unified_directory(groups)
     pid, pidfd = clone3(flags, into)
     if pid == 0:
         pipes.in_child()
         become_systemd(pod, programs, groups, console, pipes)
     pipes.in_parent()
+    if users is not None:
+        write_id_maps(pid, users)
     pipes.say(b"g")
     has_resolv = connect(pod, pid)
     report = pipes.read_report()
