@@ -43,6 +43,11 @@ rm -rf "$copy/build" "$copy/.venv" "$copy"/*.egg-info
 
 site=$("$lib/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 "$python" "$here/rktpy/launcher.py" "$prefix/bin/rktpy" "$python" "$site"
+# Not enabled: they are there for "systemctl enable --now rktpy-metadata.socket".
+mkdir -p "$prefix/lib/systemd/system"
+for unit in "$here"/init/systemd/*; do
+    sed "s|/usr/local/bin/rktpy|$prefix/bin/rktpy|" "$unit" >"$prefix/lib/systemd/system/$(basename "$unit")"
+done
 echo "installed $("$prefix/bin/rktpy" version | head -n 1)"
 
 if [ "$demo" = yes ]; then

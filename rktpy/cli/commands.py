@@ -309,6 +309,15 @@ ago: 10m.""",
         added=True,
     ),
     Command(
+        ("metadata-service",),
+        "metadata-service [--listen-port=PORT]",
+        "Run the metadata service",
+        """Tells apps about their pods and lets pods prove who they are. Pods that are run with --mds-register are registered over
+the socket /run/rktpy/metadata-svc.sock, and their apps find the service by the variable AC_METADATA_URL.""",
+        (("listen-port", "integer", "18112", "TCP port for the apps"),),
+        root=True,
+    ),
+    Command(
         ("prepare",),
         "prepare [--volume=NAME,kind=host,...] [--mount volume=NAME,target=PATH] [--quiet] IMAGE [-- ARGUMENT...[---]]...",
         "Prepare a pod to be run later",

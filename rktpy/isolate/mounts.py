@@ -86,6 +86,10 @@ class Bind(Operation):
         return f"{' '.join(words)} {shown(self.source)} at {shown(self.target)}{mapped}"
 
     def execute(self, root: Root) -> None:
+        self.opened().execute(root)
+
+    def opened(self) -> AttachTree:
+        """What can be attached in another mount namespace, where ``source`` cannot be seen. Raises OSError."""
         recursive = c.AT_RECURSIVE if self.recursive else 0
         tree = _tree_of_namespace(self.namespace, self.source, _CLONE | recursive) if self.namespace else -1
         if tree < 0:
@@ -97,7 +101,25 @@ class Bind(Operation):
                 map_mount(tree, self.users, recursive=self.recursive)
             if self.read_only:
                 syscalls.mount_setattr(tree, "", c.AT_EMPTY_PATH | recursive, c.MOUNT_ATTR_RDONLY, 0, 0, 0)
-            is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+        except OSError:
+            os.close(tree)
+            raise
+        return AttachTree(tree, self.source, self.target)
+
+
+class AttachTree(Operation):
+    """Attach the detached mounts that are open as ``tree``, which is closed, at ``target`` inside the root."""
+
+    tree: int
+    source: str
+    target: str
+
+    def describe(self) -> str:
+        return f"bind {shown(self.source)} at {shown(self.target)}"
+
+    def execute(self, root: Root) -> None:
+        try:
+            is_directory = stat.S_ISDIR(os.fstat(self.tree).st_mode)
             target = root.target(self.target, directory=is_directory)
             try:
                 if stat.S_ISDIR(os.fstat(target).st_mode) != is_directory:
@@ -105,11 +127,11 @@ class Bind(Operation):
                     if is_directory:
                         raise Stage1Error(f"can't mount because {source} is a directory while {where} is not")
                     raise Stage1Error(f"can't mount because {source} is not a directory while {where} is")
-                syscalls.move_mount(tree, "", target, "", _ATTACH)
+                syscalls.move_mount(self.tree, "", target, "", _ATTACH)
             finally:
                 os.close(target)
         finally:
-            os.close(tree)
+            os.close(self.tree)
 
 
 def _tree_of_namespace(namespace: str, source: str, flags: int) -> int:

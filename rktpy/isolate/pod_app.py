@@ -40,6 +40,10 @@ class PodApp:
             self._image = ImageManifest.from_bytes(read_file(f"{names.APPS_INFO_DIR}/{self.runtime.name}/manifest"))
         return self._image
 
+    def load_image(self) -> None:
+        """Read the image's manifest now: later the pod's directory may be out of reach."""
+        self._image = self.image
+
     @property
     def from_docker(self) -> bool:
         """Whether the image was converted from a Docker or OCI image, whose volumes start with the image's content."""

@@ -33,6 +33,14 @@ class Root:
         self.owner = owner
         self.fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
+    @classmethod
+    def from_descriptor(cls, fd: int, path: str) -> Root:
+        """The root that is open as ``fd``, which stays the caller's; ``path`` is for messages."""
+        root = cls.__new__(cls)
+        root.path = path
+        root.fd = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+        return root
+
     def __enter__(self) -> Root:
         return self
 

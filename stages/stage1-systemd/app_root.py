@@ -65,9 +65,12 @@ class WorldWritable(Operation):
                 os.close(fd)
 
 
-def app_root(app: PodApp, pod_root: str, mounts: tuple[VolumeMount, ...], *, interactive: bool = False) -> tuple[Operation, ...]:
+def app_root(
+    app: PodApp, pod_root: str, mounts: tuple[VolumeMount, ...], *, interactive: bool = False, with_volumes: bool = True
+) -> tuple[Operation, ...]:
     """Everything but what is known only when the network is up (:func:`name_files`). ``pod_root`` is the path of the pod's root,
-    ``interactive`` says that the app has the pod's terminal."""
+    ``interactive`` says that the app has the pod's terminal, ``with_volumes`` that :func:`volumes` are part of it.
+    """
     return (
         BindRoot(),
         Bind(f"{pod_root}{KERNEL_PROC}", "/proc", recursive=True),
@@ -82,8 +85,13 @@ def app_root(app: PodApp, pod_root: str, mounts: tuple[VolumeMount, ...], *, int
         Mkdir("/run/systemd/incoming"),
         Mkdir("/run/credentials", 0o700),
         WorldWritable("/tmp"),
-        *volume_operations(mounts, app.directory, recursive=True),
+        *(volumes(app, mounts) if with_volumes else ()),
     )
+
+
+def volumes(app: PodApp, mounts: tuple[VolumeMount, ...]) -> tuple[Operation, ...]:
+    """What makes the app's volumes and puts them in place. Sources are paths of the host."""
+    return tuple(volume_operations(mounts, app.directory, recursive=True))
 
 
 def name_files(app: PodApp, pod_root: str, wanted: NameFiles, *, has_resolv: bool) -> tuple[Operation, ...]:

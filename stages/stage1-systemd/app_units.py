@@ -1,8 +1,8 @@
 """The units of one app: a service, its sockets, and the unit that runs its event handlers.
 
     <app>.service           the app
-    <app>-handlers.service  pre-start as its start, post-stop as its stop; confined as the app is
-    <app>-<port>.socket     a port marked socketActivated: the app starts when somebody connects
+    handlers@<app>.service  pre-start as its start, post-stop as its stop; confined as the app is
+    <app>@<port>.socket     a port marked socketActivated: the app starts when somebody connects
 
 The end of an app is written to ``rkt/status/<app>`` by a shell of the host's that runs outside the app's root; the first
 failure of all to ``rkt/first-failure``, where the monitor finds it. Source: systemd.service(5), systemd.exec(5),
@@ -69,7 +69,7 @@ def status_script() -> str:
 def app_units(spec: AppUnit, find: Callable[[str], str]) -> dict[str, str]:
     """Unit files of an app by name. ``find`` resolves a handler's program. Raises Stage1Error."""
     app = spec.app
-    service, handlers = f"{app.name}.service", f"{app.name}-handlers.service"
+    service, handlers = f"{app.name}.service", f"handlers@{app.name}.service"
     confined = _confinement(spec)
     pre = [handler.exec for handler in app.app.event_handlers if handler.name == "pre-start"]
     post = [handler.exec for handler in app.app.event_handlers if handler.name == "post-stop"]
@@ -110,7 +110,7 @@ def app_units(spec: AppUnit, find: Callable[[str], str]) -> dict[str, str]:
             "Unit",
             (
                 ("Description", f"Application={plain(app.name)} Image={plain(image)}"),
-                *_common([*mine, *([f"{app.name}-iomux.service"] if mux else []), *sockets], spec.mutable),
+                *_common([*mine, *([f"iomux@{app.name}.service"] if mux else []), *sockets], spec.mutable),
             ),
         ),
         (
@@ -147,7 +147,7 @@ def socket_units(app: PodApp) -> dict[str, str]:
             )
         settings = [(listen, str(number)) for number in range(port.port, port.port + port.count)]
         settings += [("Service", f"{app.name}.service"), ("FileDescriptorName", port.name)]
-        units[f"{app.name}-{port.name}.socket"] = unit(
+        units[f"{app.name}@{port.name}.socket"] = unit(
             ("Unit", (("DefaultDependencies", "no"), ("Conflicts", "shutdown.target"), ("Before", "shutdown.target"))),
             ("Socket", settings),
         )
@@ -168,7 +168,7 @@ def _common(needs: list[str], mutable: bool) -> list[Setting]:
         ("Before", "shutdown.target"),
     ]
     # An app that fails ends the pod, in order; the apps of a mutable pod do not concern one another.
-    return settings if mutable else [*settings, ("FailureAction", "exit")]
+    return [*settings, ("CollectMode", "inactive-or-failed")] if mutable else [*settings, ("FailureAction", "exit")]
 
 
 def _confinement(spec: AppUnit) -> list[Setting]:

@@ -9,7 +9,7 @@ from rktpy.isolate.plan import describe_plan
 from rktpy.isolate.root import Root
 from rktpy.stage1.systemd.app_root import app_mounts, app_root, name_files, volume_devices
 from rktpy.stage1.systemd.app_units import app_units, start_units
-from rktpy.stage1.systemd.first_process import app_unit, program_finder
+from rktpy.stage1.systemd.first_process import Restricted, app_unit, program_finder
 from rktpy.stage1.systemd.pod import systemd_programs
 from rktpy.stage1.systemd.pod_root import pod_root
 from rktpy.stage1.systemd.pod_units import pod_units
@@ -35,7 +35,7 @@ def print_plan(pod: Pod) -> None:
     for app in pod.apps:
         mounts = app_mounts(app)
         with Root(app.rootfs) as root:
-            spec, report = app_unit(pod, app, root, machine, volume_devices(mounts))
+            spec, report = app_unit(app, root, Restricted(machine, pod.mutable, pod.interactive), volume_devices(mounts))
             units.update(app_units(spec, program_finder(app, root)))
         plan = (
             *app_root(app, pod.root, mounts, interactive=pod.interactive),

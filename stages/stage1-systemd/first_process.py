@@ -23,6 +23,7 @@ from rktpy.isolate.users import app_user
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from rktpy.log import debug, debugging
+from rktpy.record import Record
 from rktpy.stage1.systemd.app_root import app_mounts, app_root, name_files, volume_devices
 from rktpy.stage1.systemd.app_units import AppUnit, app_units, environment_report
 from rktpy.stage1.systemd.pod_root import pod_root
@@ -81,12 +82,15 @@ def _become_systemd(pod: Pod, programs: str, groups: Subtree, console: Console, 
             protect=pod.protect_paths,
         )
         execute_plan(mounts, root)
-        machine = pod_machine(pod, groups)
+        machine = pod_machine(groups, no_capabilities=pod.no_capabilities, no_seccomp=pod.no_seccomp)
         report: list[Enforcement] = []
         roots: list[Root] = []
+        restricted = Restricted(machine, pod.mutable, pod.interactive)
         for app in pod.apps:
+            chosen = app_mounts(app)
             roots.append(Root(app.rootfs))
-            report += set_up_app(pod, app, roots[-1], machine)
+            execute_plan(app_root(app, pod.root, chosen, interactive=pod.interactive), roots[-1])
+            report += set_up_units(pod.root, app, roots[-1], restricted, volume_devices(chosen))
         pipes.report(write_report(tuple(report)))
         has_resolv = pipes.wait() == b"r"
         for app, one in zip(pod.apps, roots, strict=True):
@@ -96,21 +100,33 @@ def _become_systemd(pod: Pod, programs: str, groups: Subtree, console: Console, 
     _execute(pod, programs)
 
 
-def pod_machine(pod: Pod, groups: Subtree) -> Machine:
-    """What apps of the pod can be limited by."""
-    controllers = {name: group.version for group in groups.groups for name in group.controllers}
-    return Machine(controllers, pod.no_capabilities, pod.no_seccomp, selinux_active())
+class Restricted(Record):
+    """How an app is confined: by what the machine has, as the app of a mutable pod or not, on the pod's terminal or not."""
+
+    machine: Machine
+    mutable: bool = False
+    interactive: bool = False
 
 
-def set_up_app(pod: Pod, app: PodApp, root: Root, machine: Machine) -> list[Enforcement]:
-    """Put an app's root together and write its units into the pod's root. Raises RktpyError, OSError."""
-    mounts = app_mounts(app)
-    execute_plan(app_root(app, pod.root, mounts, interactive=pod.interactive), root)
-    spec, report = app_unit(pod, app, root, machine, volume_devices(mounts))
-    _add_accounts(pod.root, spec.user)
+def pod_machine(groups: Subtree | None, *, no_capabilities: bool, no_seccomp: bool) -> Machine:
+    """What apps of a pod with these control groups can be limited by."""
+    controllers = {name: group.version for group in (groups.groups if groups else ()) for name in group.controllers}
+    return Machine(controllers, no_capabilities, no_seccomp, selinux_active())
+
+
+def preload() -> None:
+    """Import what :func:`set_up_units` imports only when it is needed, for a caller that goes where there is no Python."""
+    for name in ("labels", "seccomp"):
+        __import__(f"rktpy.isolate.{name}")
+
+
+def set_up_units(pod_root: str, app: PodApp, root: Root, restricted: Restricted, devices: tuple[str, ...]) -> list[Enforcement]:
+    """Write the units of an app, whose root is complete, into the pod's root. Raises RktpyError, OSError."""
+    spec, report = app_unit(app, root, restricted, devices)
+    _add_accounts(pod_root, spec.user)
     for name, text in app_units(spec, program_finder(app, root)).items():
-        write_file(f"{pod.root}/{UNITS_DIR}/{name}", text.encode("utf-8", "surrogateescape"))
-    write_file(f"{pod.root}/{names.ENV_DIR}/{app.name}", environment_file(spec.environment), 0o600)
+        write_file(f"{pod_root}/{UNITS_DIR}/{name}", text.encode("utf-8", "surrogateescape"))
+    write_file(f"{pod_root}/{names.ENV_DIR}/{app.name}", environment_file(spec.environment), 0o600)
     return report
 
 
@@ -121,16 +137,14 @@ def _add_accounts(pod_root: str, user: User) -> None:
     append_file(f"{pod_root}/etc/group", "".join([f"app{gid}:x:{gid}:\n" for gid in groups]))
 
 
-def app_unit(pod: Pod, app: PodApp, root: Root, machine: Machine, devices: tuple[str, ...]) -> tuple[AppUnit, list[Enforcement]]:
+def app_unit(app: PodApp, root: Root, restricted: Restricted, devices: tuple[str, ...]) -> tuple[AppUnit, list[Enforcement]]:
     """What the units of an app are made of, and the report about its isolators. Raises RktpyError."""
-    section = app.app
     user = app_user(app, root)
-    environment = app_environment(app.name, section, user)
-    program = program_finder(app, root)(section.exec[0])
-    settings = Settings(app, machine, user.uid)
-    spec = AppUnit(
-        app, user, environment, program, tuple(settings.lines), pod.mutable, pod.interactive and not pod.mutable, devices
-    )
+    environment = app_environment(app.name, app.app, user)
+    program = program_finder(app, root)(app.app.exec[0])
+    settings = Settings(app, restricted.machine, user.uid)
+    lines = tuple(settings.lines)
+    spec = AppUnit(app, user, environment, program, lines, restricted.mutable, restricted.interactive, devices)
     return spec, [*settings.report, *environment_report(app.name, environment)]
 
 

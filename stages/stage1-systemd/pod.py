@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 
 from rktpy.errors import Stage1Error, UsageError
+from rktpy.formats import stage1 as names
 from rktpy.formats.aci.types import parse_uuid
 from rktpy.formats.entry_arguments import parse_arguments, parse_pairs
-from rktpy.isolate.pod_app import load_apps
+from rktpy.isolate.pod_app import load_apps, read_file
 from rktpy.net.selection import parse_selection
 from rktpy.record import Record
 from rktpy.stage1.systemd.app_root import NameFiles
+from rktpy.stage1.systemd.pod_units import OWN_SERVICES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ _BOOLEANS = (
 )
 _VALUES = ("net", "private-users", "mds-token", "local-config", "hostname", "dns-conf-mode", "ipc")
 _DNS_MODES = {"resolv": ("host", "stage0", "none", "default"), "hosts": ("host", "stage0", "default")}
+#: In the pod's root: how apps get their /etc/resolv.conf and /etc/hosts, for those that are added later.
+NAMES_FILE = "rkt/names"
 _PROGRAMS = ("/usr/lib/systemd", "/lib/systemd")
 
 
@@ -117,12 +121,20 @@ def load_pod(arguments: Arguments) -> Pod:
 
 def check_app(app: PodApp) -> None:
     """Refuse an app that cannot run, before anything is made for it. Raises Stage1Error."""
+    if f"{app.name}.service" in OWN_SERVICES:
+        raise Stage1Error(f"an app of this stage1 cannot be called {app.name}")
     if not app.app.exec:
         from rktpy.isolate.plan import shown
 
         raise Stage1Error(
             f'image {shown(app.runtime.image.name or app.runtime.image.id)} has an empty "exec" (try --exec=BINARY)'
         )
+
+
+def recorded_names() -> NameFiles:
+    """What ``run`` was told about names for all apps of the pod in the working directory. Raises OSError."""
+    resolv, hosts = read_file(f"{names.STAGE1_ROOTFS}/{NAMES_FILE}").decode().split()
+    return NameFiles(resolv, hosts)
 
 
 def systemd_programs() -> str:

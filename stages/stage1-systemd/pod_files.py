@@ -7,6 +7,7 @@ import os
 from rktpy.formats import stage1 as names
 from rktpy.isolate.pod_app import write_file
 from rktpy.stage1.systemd.app_units import STATUS_SCRIPT, status_script
+from rktpy.stage1.systemd.pod import NAMES_FILE
 from rktpy.stage1.systemd.pod_units import UNITS_DIR, journald_conf, pod_units
 from rktpy.stage1.systemd.unit_text import unit
 
@@ -50,6 +51,7 @@ def write_pod_files(pod: Pod, programs: str, started: tuple[str, ...]) -> None:
         "etc/systemd/system.conf": unit(("Manager", (("DefaultTasksMax", "infinity"), ("DefaultMemoryAccounting", "no")))),
         names.HOSTS_FALLBACK: f"127.0.0.1\tlocalhost localhost.localdomain {pod.hostname}\n{_HOSTS_IPV6}",
         STATUS_SCRIPT: status_script(),
+        NAMES_FILE: f"{pod.names.resolv} {pod.names.hosts}\n",
     }
     if pod.names.resolv == "default":
         texts[names.RESOLV_CONF] = ""  # the network fills it, in place

@@ -16,6 +16,8 @@ from __future__ import annotations
 from rktpy.stage1.systemd.unit_text import unit
 
 JOURNALD = "systemd-journald.service"
+#: Services that no app can be called after.
+OWN_SERVICES = (JOURNALD, "systemd-exit.service")
 APPS = "apps.target"
 TARGET = "rktpy.target"
 #: Paths in the pod's root.

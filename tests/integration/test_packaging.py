@@ -70,6 +70,7 @@ def test_wheel(source: Path, tmp_path: Path) -> None:
         missing = [name for name in NEEDED if name not in names]
         assert not missing
         assert not [name for name in names if name.startswith(("tests/", "formats/", "stages/"))]
+        assert any(name.endswith("/data/lib/systemd/system/rktpy-metadata.socket") for name in names)
         assert any(name.startswith("rktpy/linux/_sys.") and name.endswith(".so") for name in names), (
             "the C extension was not built"
         )
