@@ -398,7 +398,7 @@ def test_stage1_example() -> None:
 
 def test_fly_isolators() -> None:
     names = {value for name, value in constants(isolators).items() if name.endswith("_NAME")}
-    assert len(names) == 15
+    assert len(names) == 16
     for name in names:
         assert mentions("rktpy-fly", name), name
     for name in (*SETS, EVERYTHING):
