@@ -9,7 +9,7 @@ class Reader:
     def __init__(
         self,
         flags: int | None = ...,
-        path: str | None = ...,
+        path: str | int | None = ...,
         files: list[str] | list[int] | None = ...,
         converters: dict[str, Callable[[Any], Any]] | None = ...,
         namespace: str | None = ...,
