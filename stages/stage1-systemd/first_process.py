@@ -26,6 +26,7 @@ from rktpy.log import debug, debugging
 from rktpy.record import Record
 from rktpy.stage1.systemd.app_root import app_mounts, app_root, name_files, volume_devices, volumes
 from rktpy.stage1.systemd.app_units import AppUnit, app_units, environment_report
+from rktpy.stage1.systemd.pod_limits import set_pod_sysctls
 from rktpy.stage1.systemd.pod_root import pod_root
 from rktpy.stage1.systemd.pod_units import TARGET, UNITS_DIR
 from rktpy.stage1.systemd.resources import Machine, Settings
@@ -89,7 +90,7 @@ def _become_systemd(pod: Pod, programs: str, groups: Subtree, console: Console, 
         )
         execute_plan(mounts, root)
         machine = pod_machine(groups, no_capabilities=pod.no_capabilities, no_seccomp=pod.no_seccomp)
-        report: list[Enforcement] = []
+        report = set_pod_sysctls(pod)
         roots: list[Root] = []
         restricted = Restricted(machine, pod.mutable, pod.interactive)
         for app in pod.apps:
