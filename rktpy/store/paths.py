@@ -12,6 +12,7 @@
                 rootfs/                   the files
                 manifest                  the runnable view of the image that it was rendered for
                 image                     that image's ID
+                size                      bytes of the files in rootfs/, see tree_size.py; made again when it is missing
                 hash                      content hash of rootfs/, see trees.py for when it is written
                 rendered                  marker, the last file written: "synced", or the boot ID of an unsynced tree
             remotes/<sha256 of the URL>   what is known of a download URL (ETag, expiry), JSON

@@ -57,7 +57,7 @@ class TestRendering:
         tree_id = store.ensure_tree(image_id)
         assert tree_id == store.tree_id([image_id])
         tree = Path(store.tree_path(tree_id))
-        assert sorted(os.listdir(tree)) == ["image", "manifest", "rendered", "rootfs"]
+        assert sorted(os.listdir(tree)) == ["image", "manifest", "rendered", "rootfs", "size"]
         assert (tree / "image").read_text() == image_id
         assert (tree / "manifest").read_bytes() == store.manifest_bytes(image_id)
         assert (tree / "rendered").read_bytes() == boot_id()
@@ -303,6 +303,27 @@ def test_skopeo_reads_an_exported_image(store: Store, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert archives.sha256((tmp_path / "copy/manifest.json").read_bytes()) == oci_id.replace("-", ":")
+
+
+def test_the_size_of_an_image_counts_its_trees(store: Store, tmp_path: Path) -> None:
+    image_id = add_busy(store, tmp_path)
+    stored = store.record(image_id).size
+    assert [image.size for image in store.list_images()] == [stored]
+    tree_id = store.ensure_tree(image_id)
+    noted = Path(store.tree_path(tree_id), "size")
+    size = len(b"content") + len("file")
+    assert noted.read_bytes() == b"%d\n" % size
+    assert [image.size for image in store.list_images()] == [stored + size]
+    # A tree of before the number was noted; or of which it was lost.
+    for damage in (noted.unlink, lambda: noted.write_bytes(b"x")):
+        damage()
+        assert [image.size for image in store.list_images()] == [stored + size]
+        assert noted.read_bytes() == b"%d\n" % size
+    # The number is taken from there from then on.
+    noted.write_bytes(b"1000\n")
+    assert [image.size for image in store.list_images()] == [stored + 1000]
+    store.remove_tree(tree_id)
+    assert [image.size for image in store.list_images()] == [stored]
 
 
 def test_removing_an_image_whose_tree_a_pod_uses(store: Store, tmp_path: Path) -> None:
