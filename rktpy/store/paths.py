@@ -17,6 +17,8 @@
                 rendered                  marker, the last file written: "synced", or the boot ID of an unsynced tree
             remotes/<sha256 of the URL>   what is known of a download URL (ETag, expiry), JSON
             db/index.sqlite               an accelerator for many images; rebuilt from images/ at any time
+            db/key-<fingerprint>          what GnuPG said of a trusted key file, see stage0's signing_keys.py; asked again
+                                          when it is missing
             tmp/                          everything half-made, see temporary.py
             imagelocks/<image id>         flock: shared while the image's blobs are read, exclusive while it is removed
             imagelocks/records            flock: exclusive while files under images/ are changed
@@ -106,6 +108,10 @@ class Layout:
     def manifest(self, image_id: str) -> str:
         """Path of an image's runnable view."""
         return f"{self.manifests}/{_checked(image_id)}"
+
+    def key_state(self, fingerprint: str) -> str:
+        """Path of what is known of a key of the keystore, by its hex fingerprint."""
+        return f"{self.cas}/db/key-{fingerprint}"
 
     def image_lock(self, image_id: str) -> str:
         """Path of an image's lock file."""

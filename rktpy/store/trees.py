@@ -22,6 +22,8 @@ from rktpy.store.tree_ready import SYNCED, boot_id, marker, tree_id, tree_ready
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from rktpy.store.paths import Layout
     from rktpy.store.temporary import Temporary
 
@@ -162,13 +164,14 @@ def trees_of(layout: Layout, image_id: str) -> list[str]:
     return [wanted for wanted in tree_ids(layout) if image_of(layout, wanted) == image_id]
 
 
-def settle(layout: Layout) -> list[str]:
-    """Write out the trees that vouch for themselves only until the machine restarts; returns their IDs.
+def settle(layout: Layout, among: Collection[str] | None = None) -> list[str]:
+    """Write out the trees (those ``among``, or all) that vouch for themselves only until the machine restarts; returns their IDs.
 
     Called by the garbage collection, long after rendering as a rule, when the kernel has written most of it anyway.
     """
     boot = boot_id()
-    pending = [(wanted, _marker_file(layout, wanted)) for wanted in tree_ids(layout) if boot and marker(layout, wanted) == boot]
+    ids = tree_ids(layout) if among is None else among
+    pending = [(wanted, _marker_file(layout, wanted)) for wanted in ids if boot and marker(layout, wanted) == boot]
     if not pending:
         return []
     from rktpy.linux.syscalls import syncfs
