@@ -15,7 +15,7 @@ from rktpy.formats.stage1 import Enforcement, write_report
 from rktpy.isolate.environment import app_environment, environment_file
 from rktpy.isolate.executable import find_executable
 from rktpy.isolate.labels import selinux_active
-from rktpy.isolate.mounts import PivotRoot
+from rktpy.isolate.mounts import Bind, PivotRoot
 from rktpy.isolate.plan import execute_plan
 from rktpy.isolate.pod_app import append_file, write_file
 from rktpy.isolate.root import Root
@@ -30,6 +30,7 @@ from rktpy.stage1.systemd.pod_limits import set_pod_sysctls
 from rktpy.stage1.systemd.pod_root import pod_root
 from rktpy.stage1.systemd.pod_units import TARGET, UNITS_DIR
 from rktpy.stage1.systemd.resources import Machine, Settings
+from rktpy.stage1.systemd.streams import KUBERNETES_LOGS, kubernetes_log_dir
 from rktpy.stage1.systemd.user_namespace import enter_user_namespace
 
 TYPE_CHECKING = False
@@ -88,6 +89,9 @@ def _become_systemd(pod: Pod, programs: str, groups: Subtree, console: Console, 
             protect=pod.protect_paths,
             sharing=pod.sharing,
         )
+        logs = kubernetes_log_dir(pod.manifest)
+        if logs:
+            mounts += (Bind(logs, f"/{KUBERNETES_LOGS}"),)
         execute_plan(mounts, root)
         machine = pod_machine(groups, no_capabilities=pod.no_capabilities, no_seccomp=pod.no_seccomp)
         report = set_pod_sysctls(pod)
