@@ -70,6 +70,7 @@ APP_ROOT_FD = "RKTPY_APP_ROOT_FD"
 # Environment of an app.
 APP_NAME = "AC_APP_NAME"
 METADATA_URL = "AC_METADATA_URL"
+METADATA_PORT = 18112  # of the metadata service; pods look for it there whatever its --listen-port is
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Files of a pod directory.
@@ -114,6 +115,16 @@ def app_dir(app: str) -> str:
 def app_rootfs(app: str) -> str:
     """The root file system of an app, relative to the pod directory."""
     return f"{STAGE1_ROOTFS}/{STAGE2_DIR}/{app}/rootfs"
+
+
+def metadata_url(host_ip: str, token: str) -> str:
+    """The value of ``AC_METADATA_URL``.
+
+    ``host_ip`` is the host's address as the pod sees it: its gateway in a network of its own, 127.0.0.1 in the host's.
+    ``token`` is what the run entry point got as ``--mds-token``.
+    """
+    host = f"[{host_ip}]" if ":" in host_ip else host_ip
+    return f"http://{host}:{METADATA_PORT}/{token}"
 
 
 def status_file(app: str) -> str:

@@ -26,6 +26,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def pytest_collection_finish() -> None:
+    """Have hypothesis's table of the characters that UTF-8 can write before a test is timed.
+
+    It takes more than a second to make, once in a checkout (``.hypothesis`` keeps it), and the first property test that draws
+    text was charged for it: "input generation is slow".
+    """
+    if "hypothesis" in sys.modules:
+        from hypothesis import strategies
+
+        strategies.characters(codec="utf-8").validate()
+
+
 def need_tool(name: str) -> str:
     """The path of a program; a missing one skips the test for a developer and fails it in CI."""
     path = shutil.which(name)

@@ -26,6 +26,15 @@ Flags that belong to one image follow it. What stands between "--" and "---" is 
 
 COMMANDS: tuple[Command, ...] = (
     Command(
+        ("api-service",),
+        "api-service [--listen=HOST:PORT]",
+        "Run the API service",
+        """Answers gRPC requests about pods, images and logs, read-only and without authentication, by rkt's API v1alpha.
+
+The address 0.0.0.0 stands for all interfaces. Sockets that systemd hands over are used in place of --listen.""",
+        (("listen", "string", "localhost:15441", "address and port for clients"),),
+    ),
+    Command(
         ("app",),
         "app [command]",
         "Work with the apps of a mutable pod",
@@ -307,6 +316,15 @@ ago: 10m.""",
             ("until", "string", "", "print what was written up to this time"),
         ),
         added=True,
+    ),
+    Command(
+        ("metadata-service",),
+        "metadata-service [--listen-port=PORT]",
+        "Run the metadata service",
+        """Tells apps about their pods and lets pods prove who they are. Pods that are run with --mds-register are registered over
+the socket /run/rktpy/metadata-svc.sock, and their apps find the service by the variable AC_METADATA_URL.""",
+        (("listen-port", "integer", "18112", "TCP port for the apps"),),
+        root=True,
     ),
     Command(
         ("prepare",),

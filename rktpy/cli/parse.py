@@ -65,6 +65,11 @@ class Arguments:
         number = self.numbers.get(name)
         return self.table[name][2] == "true" if number is None else number != 0
 
+    def number(self, name: str) -> int:
+        """The value of a number flag."""
+        number = self.numbers.get(name)
+        return int(self.table[name][2]) if number is None else number
+
     def duration(self, name: str) -> int:
         """The value of a duration flag in nanoseconds."""
         number = self.numbers.get(name)

@@ -19,6 +19,10 @@ from rktpy.isolate.root import Root
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktpy.formats.user_range import UserRange
+
 _CLONE = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC
 _ATTACH = c.MOVE_MOUNT_F_EMPTY_PATH | c.MOVE_MOUNT_T_EMPTY_PATH
 
@@ -59,7 +63,8 @@ class Bind(Operation):
     """Mount ``source``, a path of the host, at ``target`` inside the root.
 
     ``namespace`` is the path of another mount namespace to take ``source`` from, if it is the same file there. A shared mount
-    taken from there stays a peer of the original: what is mounted below either shows up in the other.
+    taken from there stays a peer of the original: what is mounted below either shows up in the other. With ``users`` the files of
+    the host's user N are shown as those of the pod's user N, else with the IDs that they have.
     """
 
     source: str
@@ -67,6 +72,7 @@ class Bind(Operation):
     recursive: bool = False
     read_only: bool = False
     namespace: str = ""
+    users: UserRange | None = None
 
     def describe(self) -> str:
         words = ["bind"]
@@ -76,7 +82,8 @@ class Bind(Operation):
             words.append("read-only")
         if self.namespace:
             words.append("shared")
-        return f"{' '.join(words)} {shown(self.source)} at {shown(self.target)}"
+        mapped = f" with IDs of {self.users}" if self.users else ""
+        return f"{' '.join(words)} {shown(self.source)} at {shown(self.target)}{mapped}"
 
     def execute(self, root: Root) -> None:
         self.opened().execute(root)
@@ -87,12 +94,16 @@ class Bind(Operation):
         tree = _tree_of_namespace(self.namespace, self.source, _CLONE | recursive) if self.namespace else -1
         if tree < 0:
             tree = syscalls.open_tree(c.AT_FDCWD, self.source, _CLONE | recursive)
-        if self.read_only:
-            try:
+        try:
+            if self.users is not None:
+                from rktpy.isolate.userns import map_mount
+
+                map_mount(tree, self.users, recursive=self.recursive)
+            if self.read_only:
                 syscalls.mount_setattr(tree, "", c.AT_EMPTY_PATH | recursive, c.MOUNT_ATTR_RDONLY, 0, 0, 0)
-            except OSError:
-                os.close(tree)
-                raise
+        except OSError:
+            os.close(tree)
+            raise
         return AttachTree(tree, self.source, self.target)
 
 
@@ -235,6 +246,8 @@ class Mknod(Operation):
         parent = root.target(directory or "/", directory=True)
         try:
             os.mknod(name, self.kind | 0o600, os.makedev(self.major, self.minor), dir_fd=parent)
+            if root.owner:
+                os.chown(name, root.owner, root.owner, dir_fd=parent, follow_symlinks=False)
             os.chmod(f"/proc/self/fd/{parent}/{name}", self.mode)  # the umask does not count
         except FileExistsError:
             pass

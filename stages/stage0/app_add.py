@@ -27,6 +27,7 @@ from rktpy.stage0.crossing import call_app, in_namespace, require_success
 from rktpy.stage0.overlay import mount_overlay, writable_overlay
 from rktpy.stage0.pods import find_pod
 from rktpy.stage0.prepare import Writer, image_tree
+from rktpy.stage0.private_users import pod_range
 from rktpy.stage0.replace_file import replace_file
 from rktpy.stage0.run import link_mtab
 from rktpy.store.store import Store
@@ -117,14 +118,8 @@ def _runtime_app(options: AppOptions, image: Image, pod_mounts: tuple[tuple[str,
 
 def _write_own(pod: Pod, store: Store, name: str, image: Image) -> str:
     """Write the app's files in the pod's own directory; the ID of the tree below its root, empty when that is a copy."""
-    users = None
-    data = pod.read_optional(PRIVATE_USERS_FILE)
-    if data:
-        from rktpy.stage0.private_users import UserRange
-
-        users = UserRange.parse(data.decode())
     info = f"{APPS_INFO_DIR}/{name}"
-    writer = Writer(pod, pod.uses_overlay, users)
+    writer = Writer(pod, pod.uses_overlay, pod_range(pod))
     writer.directory(info)
     writer.file(f"{info}/manifest", image.data)
     if pod.uses_overlay:
@@ -140,19 +135,20 @@ def _hand_over(g: Globals, store: Store, pod: Pod, app: RuntimeApp, image: Image
     """Give the app its root, mark it as created, and tell the stage1."""
     lower = f"{store.tree_path(tree_id)}/rootfs" if tree_id else ""
     foreign = pod.bundled_stage1 is None
+    users = pod_range(pod)
 
     def place(pod_fd: int, base: str) -> None:
         directory = app_files.make_app_directory(pod_fd, base, app.name, image.data)
         try:
             if not tree_id:
                 os.rename(f"{APPS_INFO_DIR}/{app.name}/rootfs", "rootfs", src_dir_fd=pod_fd, dst_dir_fd=directory)
-                link_mtab(directory, "rootfs")
+                link_mtab(directory, "rootfs", users)
             else:
                 os.mkdir("rootfs", 0o755, dir_fd=directory)
                 if foreign:
                     # The working directory is the pod's, in its mount namespace.
-                    mount_overlay(pod_fd, tree_id, lower, f"/proc/self/fd/{directory}/rootfs", app.name)
-                    link_mtab(directory, "rootfs")
+                    mount_overlay(pod_fd, tree_id, lower, f"/proc/self/fd/{directory}/rootfs", app.name, users)
+                    link_mtab(directory, "rootfs", users)
         finally:
             os.close(directory)
         if foreign:
@@ -166,11 +162,11 @@ def _hand_over(g: Globals, store: Store, pod: Pod, app: RuntimeApp, image: Image
     in_namespace(pod, place)
     root = -1
     if tree_id and not foreign:
-        root = writable_overlay(pod.fileno(), tree_id, lower, app.name)
+        root = writable_overlay(pod.fileno(), tree_id, lower, app.name, users, pod.path)
         os.set_inheritable(root, True)
     try:
         if root >= 0:
-            link_mtab(root, ".")
+            link_mtab(root, ".", users)
         require_success(call_app(pod, "app_add", app.name, _arguments(g, pod, app.name), root_fd=root), "app_add")
     finally:
         if root >= 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from rktpy.errors import NotFoundError, RktpyError, StateError, UsageError
+from rktpy.errors import NotFoundError, RktpyError, StateError
 from rktpy.formats import stage1 as contract
 from rktpy.log import debug, note
 from rktpy.stage0 import images, overlay, podmanifest, pods, stage1_image
@@ -21,10 +21,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.formats.aci.manifest import ImageManifest
     from rktpy.formats.pod import PodManifest
+    from rktpy.formats.user_range import UserRange
     from rktpy.stage0.options import Globals, PodOptions
     from rktpy.stage0.podmanifest import Image
     from rktpy.stage0.pods import Pod
-    from rktpy.stage0.private_users import UserRange
     from rktpy.stage0.stage1_image import Stage1
     from rktpy.trust.decision import Decision
 
@@ -54,12 +54,13 @@ def create(g: Globals, store: Store, options: PodOptions, stage1: Stage1, *, uui
     ``options`` have been checked. ``to_run`` says that this process will also run the pod. Raises RktpyError, OSError. What this
     writes is not synced.
     """
-    users = _user_range(options)
+    if options.private_users:
+        from rktpy.stage0.private_users import check_supported
+
+        check_supported()
     for attempts_left in (2, 1, 0):
         image_ids = [images.find_or_fetch(g, store, app.image, options.fetch, app.signature) for app in options.apps]
         use_overlay = not options.no_overlay and _overlay_works(g.data_dir)
-        if use_overlay and users is not None:
-            raise UsageError("cannot use both overlay and user namespace: not implemented yet. (Try --no-overlay)")
         with store.prepare_lock(exclusive=False):
             try:
                 manifest, found = _load(store, options, image_ids)
@@ -75,6 +76,9 @@ def create(g: Globals, store: Store, options: PodOptions, stage1: Stage1, *, uui
             try:
                 if uuid_file:
                     _save_uuid(uuid_file, pod.uuid)
+                users = _reserve_users(g, pod) if options.private_users else None
+                if users is not None and use_overlay:
+                    use_overlay = _mapping_works(store, users)
                 writer = Writer(pod, use_overlay, users)
                 writer.stage1(store, stage1)
                 writer.directory(contract.APPS_INFO_DIR)
@@ -109,12 +113,17 @@ def _save_uuid(path: str, uuid: str) -> None:
         raise RktpyError("error saving pod UUID to file") from error
 
 
-def _user_range(options: PodOptions) -> UserRange | None:
-    if not options.private_users:
-        return None
-    from rktpy.stage0.private_users import random_range
+def _reserve_users(g: Globals, pod: Pod) -> UserRange:
+    from rktpy.stage0.private_users import reserve_range
 
-    return random_range()
+    return reserve_range(g.data_dir, pod.fileno())
+
+
+def _mapping_works(store: Store, users: UserRange) -> bool:
+    problem = overlay.why_not_mapped((store.layout.trees, store.layout.blobs), users)
+    if problem:
+        debug("stage0", f"disabling overlay support for the user namespace: {quoted(problem)}")
+    return not problem
 
 
 def _overlay_works(data_dir: str) -> bool:
@@ -197,7 +206,7 @@ class Writer:
         target = f"{self._pod.path}/{path}"
         store.render(image_id, target, rootfs_only=True)
         if self._users is not None:
-            from rktpy.stage0.private_users import shift_tree
+            from rktpy.isolate.shift_tree import shift_tree
 
             shift_tree(target, self._users)
 
@@ -208,8 +217,6 @@ class Writer:
         self.file(TRUST_FILE, trust)
         if self._overlay:
             self.file(contract.OVERLAY_PREPARED_FILE)
-        if self._users is not None:
-            self.file(contract.PRIVATE_USERS_FILE, str(self._users).encode())
         if strict:
             self.file(STRICT_FILE)
         self.file(contract.POD_CREATED_FILE)

@@ -29,6 +29,7 @@ from rktpy.store.store import Store
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.formats.stage1 import EntryPoints
+    from rktpy.formats.user_range import UserRange
     from rktpy.stage0.dns import DNSMode
     from rktpy.stage0.options import Globals, PodOptions, RunOptions
     from rktpy.stage0.pods import Pod
@@ -286,9 +287,14 @@ def mount_roots(store: Store, pod: Pod, fd: int) -> None:
     The pod's directory is the working directory, and open as ``fd`` in this mount namespace. Raises RktpyError.
     """
     overlay = pod.uses_overlay
+    users = None
+    if pod.exists(contract.PRIVATE_USERS_FILE):
+        from rktpy.stage0.private_users import pod_range
+
+        users = pod_range(pod)
     tree_id = pod.stage1_tree_id
     if overlay and tree_id is not None:
-        mount_overlay(fd, tree_id, store.tree_path(tree_id) + "/rootfs", contract.STAGE1_ROOTFS)
+        mount_overlay(fd, tree_id, store.tree_path(tree_id) + "/rootfs", contract.STAGE1_ROOTFS, users=users)
         # The status is read from the upper layer later, so the directory has to be there.
         _make_dirs(fd, f"{contract.STAGE1_ROOTFS}/{contract.STATUS_DIR}")
         os.utime(f"{contract.STAGE1_ROOTFS}/{contract.STATUS_DIR}")
@@ -301,8 +307,8 @@ def mount_roots(store: Store, pod: Pod, fd: int) -> None:
         if overlay and tree_id is not None:
             _make_dirs(fd, rootfs)
             _copy_file(fd, f"{contract.APPS_INFO_DIR}/{name}/manifest", f"{contract.app_dir(name)}/manifest")
-            mount_overlay(fd, tree_id, store.tree_path(tree_id) + "/rootfs", rootfs, name)
-        link_mtab(fd, rootfs)
+            mount_overlay(fd, tree_id, store.tree_path(tree_id) + "/rootfs", rootfs, name, users)
+        link_mtab(fd, rootfs, users)
 
 
 def _make_dirs(pod_fd: int, path: str) -> None:
@@ -326,10 +332,10 @@ def _copy_file(pod_fd: int, source: str, target: str) -> None:
         os.close(fd)
 
 
-def link_mtab(directory_fd: int, rootfs: str) -> None:
+def link_mtab(directory_fd: int, rootfs: str, users: UserRange | None = None) -> None:
     """Give an image that has /etc but no /etc/mtab the usual link. Symbolic links of the image are not followed.
 
-    ``rootfs`` is the app's root relative to the open directory.
+    ``rootfs`` is the app's root relative to the open directory; ``users`` are the pod's, who are to own the link.
     """
     try:
         root = os.open(f"{rootfs}/etc", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory_fd)
@@ -337,6 +343,8 @@ def link_mtab(directory_fd: int, rootfs: str) -> None:
         return
     try:
         os.symlink("../proc/self/mounts", "mtab", dir_fd=root)
+        if users is not None:
+            os.chown("mtab", users.shift, users.shift, dir_fd=root, follow_symlinks=False)
     except OSError:
         pass
     finally:

@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import Rktpy, need_tool
 from tests.support.host_network import HostNetwork, host_network
 from tests.support.pods import store_with
+from tests.support.services import own_run_directory
 
 
 @pytest.fixture(scope="module")
@@ -33,3 +34,11 @@ def host(tmp_path: Path) -> Iterator[HostNetwork]:
     need_tool("/usr/lib/cni/ptp")
     with host_network(tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def run_dir(rktpy: Rktpy, tmp_path: Path) -> Iterator[Path]:
+    """The services' run-time directory; ``rktpy`` is made to use it."""
+    with own_run_directory(rktpy.launcher, tmp_path) as (launcher, path):
+        rktpy.launcher = launcher
+        yield path

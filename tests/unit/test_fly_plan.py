@@ -12,15 +12,15 @@ import pytest
 
 from rktpy.errors import Stage1Error, UsageError
 from rktpy.formats.aci.manifest import ImageManifest
+from rktpy.formats.entry_arguments import Arguments, parse_arguments, parse_pairs
 from rktpy.formats.pod import PodManifest
 from rktpy.formats.stage1 import CURRENT_VERSION, EntryPoints
-from rktpy.isolate.plan import describe_plan
-from rktpy.isolate.users import Account, User
-from rktpy.formats.entry_arguments import Arguments, parse_arguments, parse_pairs
 from rktpy.isolate.environment import app_environment
+from rktpy.isolate.plan import describe_plan
 from rktpy.isolate.pod_app import PodApp
-from rktpy.stage1.fly.run import mount_plan
+from rktpy.isolate.users import Account, User
 from rktpy.isolate.volumes import choose_mounts
+from rktpy.stage1.fly.run import mount_plan
 
 FLY = Path(__file__).resolve().parents[2] / "stages/stage1-fly"
 

@@ -153,16 +153,29 @@ def cloned(calls: ModuleType, flags: int, function: Callable[[], int]) -> int:
     return found.si_status
 
 
+def alone(function: Callable[[], None]) -> None:
+    """Call ``function`` in a process of one thread, whatever other tests have left in this one."""
+
+    def child() -> int:
+        function()
+        return 0
+
+    assert in_child(child) == 0
+
+
 def test_clone3_forks_the_interpreter(calls: ModuleType) -> None:
-    seen: list[str] = []
-    os.register_at_fork(
-        before=lambda: seen.append("before"),
-        after_in_parent=lambda: seen.append("parent"),
-        after_in_child=lambda: seen.append("child"),
-    )
-    assert cloned(calls, 0, lambda: 7 if seen[-2:] == ["before", "child"] else 1) == 7
-    assert seen[-2:] == ["before", "parent"]
-    assert cloned(calls, 0, lambda: 0 if threading.get_native_id() == os.getpid() else 1) == 0
+    def inside() -> None:
+        seen: list[str] = []
+        os.register_at_fork(
+            before=lambda: seen.append("before"),
+            after_in_parent=lambda: seen.append("parent"),
+            after_in_child=lambda: seen.append("child"),
+        )
+        assert cloned(calls, 0, lambda: 7 if seen[-2:] == ["before", "child"] else 1) == 7
+        assert seen[-2:] == ["before", "parent"]
+        assert cloned(calls, 0, lambda: 0 if threading.get_native_id() == os.getpid() else 1) == 0
+
+    alone(inside)
 
 
 def test_the_clone_can_raise_a_signal_and_fork(calls: ModuleType) -> None:
@@ -172,10 +185,13 @@ def test_the_clone_can_raise_a_signal_and_fork(calls: ModuleType) -> None:
         signal.raise_signal(signal.SIGUSR1)  # goes to the thread whose number the C library remembers
         return 0 if caught and subprocess.run(["true"]).returncode == 0 else 1
 
-    assert cloned(calls, 0, child) == 0
+    def inside() -> None:
+        assert cloned(calls, 0, child) == 0
+
+    alone(inside)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.root
 def test_clone3_into_namespaces(calls: ModuleType) -> None:
     names = ("pid", "mnt", "uts", "ipc", "net", "cgroup")
     outside = {name: os.readlink(f"/proc/self/ns/{name}") for name in names}
@@ -186,17 +202,23 @@ def test_clone3_into_namespaces(calls: ModuleType) -> None:
             return 1
         return sum(os.readlink(f"/proc/self/ns/{name}") == link for name, link in outside.items() if name != "pid")
 
-    assert cloned(calls, flags, child) == 0
+    def inside() -> None:
+        assert cloned(calls, flags, child) == 0
+
+    alone(inside)
 
 
 def test_clone3_says_why_it_fails(calls: ModuleType) -> None:
-    for flags in (0x100, c.CLONE_NEWNS | c.CLONE_FS):  # CLONE_VM; a pair that the kernel refuses
-        with pytest.raises(OSError) as raised:
-            calls.clone3(flags, -1)
-        assert raised.value.errno == errno.EINVAL
-    with open("/dev/null") as file, pytest.raises(OSError) as raised:
-        calls.clone3(0, file.fileno())
-    assert raised.value.errno == errno.EBADF
+    def inside() -> None:
+        for flags in (0x100, c.CLONE_NEWNS | c.CLONE_FS):  # CLONE_VM; a pair that the kernel refuses
+            with pytest.raises(OSError) as raised:
+                calls.clone3(flags, -1)
+            assert raised.value.errno == errno.EINVAL
+        with open("/dev/null") as file, pytest.raises(OSError) as raised:
+            calls.clone3(0, file.fileno())
+        assert raised.value.errno == errno.EBADF
+
+    alone(inside)
 
 
 def test_the_fallback_does_not_clone_threads() -> None:

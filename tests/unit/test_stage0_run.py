@@ -12,12 +12,13 @@ import pytest
 
 from rktpy.errors import FormatError, NotEnforced, NotFoundError, RktpyError, UsageError
 from rktpy.formats.stage1 import EntryPoints
+from rktpy.formats.user_range import UserRange
 from rktpy.stage0 import dns, metadata, pod_states, pods, stage1_image
 from rktpy.stage0.dns import DNSMode
 from rktpy.stage0.mounts import mounts_below
 from rktpy.stage0.options import Globals, InsecureOptions, RunOptions, Stage1Choice
 from rktpy.stage0.overlay import why_not
-from rktpy.stage0.private_users import UserRange, random_range
+from rktpy.stage0.private_users import _free_range
 from rktpy.stage0.run import check_promises, net_list, run_arguments
 from rktpy.stage0.stage1_image import Stage1
 
@@ -230,7 +231,7 @@ def test_configured_stage1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 
 def test_user_ranges() -> None:
-    users = random_range()
+    users = _free_range(set())
     assert users.count == 65536 and users.shift % 65536 == 0 and 0 < users.shift < 1 << 31
     assert UserRange.parse(str(users)) == users
     assert users.unshifted(users.shifted(1000)) == 1000
@@ -239,7 +240,7 @@ def test_user_ranges() -> None:
             users.shifted(wrong)
     with pytest.raises(RktpyError):
         users.unshifted(0)
-    for text in ("", "1", "a:b", "1:", "9" * 40 + ":1"):
+    for text in ("", "1", "a:b", "1:", "9" * 40 + ":1", "65536:0", "\u0661:\u0661"):
         with pytest.raises(FormatError):
             UserRange.parse(text)
 
