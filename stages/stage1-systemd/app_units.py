@@ -202,7 +202,8 @@ def _confinement(spec: AppUnit) -> list[Setting]:
         ("RootDirectoryStartOnly", "yes"),  # the shell that notes the end runs in the pod's root
         ("PrivateMounts", "yes"),
         ("MountAPIVFS", "no"),
-        ("WorkingDirectory", quoted_path(spec.app.app.working_directory or "/")),
+        # "-", because the shell that notes the end starts there as well, outside the app's root, and the app may have removed it.
+        ("WorkingDirectory", "-" + quoted_path(spec.app.app.working_directory or "/")),
         ("User", str(user.uid)),
         ("Group", str(user.gid)),
     ]
