@@ -38,12 +38,12 @@ trap 'rm -rf "$copy"' EXIT
 cp -a "$here/." "$copy/"
 rm -rf "$copy/build" "$copy/.venv" "$copy"/*.egg-info
 "$lib/venv/bin/pip" install -q --disable-pip-version-check --force-reinstall --no-deps "$copy"
-"$lib/venv/bin/pip" install -q --disable-pip-version-check "${copy}[fast]"
+"$lib/venv/bin/pip" install -q --disable-pip-version-check "${copy}[api,fast]"
 "$lib/venv/bin/python" -m compileall -q "$lib/venv/lib" || true
 
 site=$("$lib/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 "$python" "$here/rktpy/launcher.py" "$prefix/bin/rktpy" "$python" "$site"
-# Not enabled: they are there for "systemctl enable --now rktpy-metadata.socket".
+# Not enabled: they are there for "systemctl enable --now rktpy-metadata.socket rktpy-api.socket".
 mkdir -p "$prefix/lib/systemd/system"
 for unit in "$here"/init/systemd/*; do
     sed "s|/usr/local/bin/rktpy|$prefix/bin/rktpy|" "$unit" >"$prefix/lib/systemd/system/$(basename "$unit")"

@@ -1,7 +1,7 @@
 """Build of what is written in C; everything else is in pyproject.toml.
 
-The extension is optional: without a compiler ``rktpy.linux.syscalls`` uses the ctypes fallback, which is slower to load. The
-monitor of stage1-systemd, a small static program, is not: without it that stage1 says so.
+The extension is optional: without a compiler ``rktpy.linux.syscalls`` uses the ctypes fallback, which is slower to load. So is
+the program that hands over to an image's. The monitor of stage1-systemd is not: without it that stage1 says so.
 """
 
 import os
@@ -9,28 +9,35 @@ import os
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-MONITOR = "rktpy/stage1/systemd/monitor"
+#: Static programs: the source beside it, what the linker needs.
+PROGRAMS = {
+    "rktpy/stage1/systemd/monitor": (["-static", "-s"], ["-O2", "-Wall", "-Wextra"]),
+    "rktpy/isolate/handoff": (
+        ["-static", "-s", "-nostdlib", "-Wl,--build-id=none"],
+        ["-O2", "-Wall", "-Wextra", "-ffreestanding", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fno-pie"],
+    ),
+}
 
 
 class BuildC(build_ext):
-    """Builds the extension, and the program beside its source (for an editable installation) or in the build directory."""
+    """Builds the extension, and the programs beside their sources (for an editable installation) or in the build directory."""
 
     def run(self) -> None:
         super().run()
-        try:
-            self.build_monitor()
-        except Exception as error:
-            self.warn(f"stage1-systemd will not run, its monitor could not be built: {error}")
+        for path, (link, compile_) in PROGRAMS.items():
+            try:
+                self.build_program(path, link, compile_)
+            except Exception as error:
+                self.warn(f"{path} could not be built: {error}")
 
-    def build_monitor(self) -> None:
-        compiler = self.compiler
-        objects = compiler.compile([f"{MONITOR}.c"], output_dir=self.build_temp, extra_postargs=["-O2", "-Wall", "-Wextra"])
-        target = MONITOR if self.inplace else os.path.join(self.build_lib, MONITOR)
+    def build_program(self, path: str, link: list[str], compile_: list[str]) -> None:
+        objects = self.compiler.compile([f"{path}.c"], output_dir=self.build_temp, extra_postargs=compile_)
+        target = path if self.inplace else os.path.join(self.build_lib, path)
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        compiler.link_executable(objects, target, extra_postargs=["-static", "-s"])
+        self.compiler.link_executable(objects, target, extra_postargs=link)
 
     def get_outputs(self) -> list[str]:
-        return [*super().get_outputs(), os.path.join(self.build_lib, MONITOR)]
+        return [*super().get_outputs(), *[os.path.join(self.build_lib, path) for path in PROGRAMS]]
 
 
 setup(

@@ -30,11 +30,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test marked ``stage1("fly", "systemd")`` runs once with pods of each; without a name, or a mark, with rktpy as it comes."""
+    """A test marked ``stage1("fly", "systemd")`` runs with pods of each; without a name, or a mark, with rktpy as it comes."""
     marker = metafunc.definition.get_closest_marker("stage1")
     if marker and marker.args:
         assert "stage1" in metafunc.fixturenames, f"{metafunc.definition.nodeid} is marked, but has no use for a stage1"
         metafunc.parametrize("stage1", marker.args, indirect=True)
+
+
+def pytest_collection_finish() -> None:
+    """Have hypothesis's table of the characters that UTF-8 can write before a test is timed.
+
+    It takes more than a second to make, once in a checkout (``.hypothesis`` keeps it), and the first property test that draws
+    text was charged for it: "input generation is slow".
+    """
+    if "hypothesis" in sys.modules:
+        from hypothesis import strategies
+
+        strategies.characters(codec="utf-8").validate()
 
 
 def need_tool(name: str) -> str:

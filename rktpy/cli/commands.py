@@ -26,6 +26,15 @@ Flags that belong to one image follow it. What stands between "--" and "---" is 
 
 COMMANDS: tuple[Command, ...] = (
     Command(
+        ("api-service",),
+        "api-service [--listen=HOST:PORT]",
+        "Run the API service",
+        """Answers gRPC requests about pods, images and logs, read-only and without authentication, by rkt's API v1alpha.
+
+The address 0.0.0.0 stands for all interfaces. Sockets that systemd hands over are used in place of --listen.""",
+        (("listen", "string", "localhost:15441", "address and port for clients"),),
+    ),
+    Command(
         ("app",),
         "app [command]",
         "Work with the apps of a mutable pod",

@@ -44,6 +44,10 @@ class PodApp:
         """Read the image's manifest now: later the pod's directory may be out of reach."""
         self._image = self.image
 
+    def take_image(self, other: PodApp) -> None:
+        """Use what another object for the same app has read."""
+        self._image = other.image
+
     @property
     def from_docker(self) -> bool:
         """Whether the image was converted from a Docker or OCI image, whose volumes start with the image's content."""

@@ -122,7 +122,7 @@ def main(argv: list[str]) -> int:
     execute_plan(mounts, root)
     os.umask(umask)
     user = app_user(pod, root)
-    privileges, entries = privileges_of(pod, user, arguments)
+    privileges, entries = privileges_of(pod, user, arguments, root)
     report += entries
     tell(report, strict=arguments.is_set("strict"))
     if subtree is not None:
@@ -150,7 +150,7 @@ def main(argv: list[str]) -> int:
 def _dry_run(pod: PodApp, root: Root, arguments: Arguments, mounts: tuple[Operation, ...]) -> None:
     """Print the plan on stdout."""
     _wanted, report = read_isolators(pod)
-    privileges, entries = privileges_of(pod, app_user(pod, root), arguments)
+    privileges, entries = privileges_of(pod, app_user(pod, root), arguments, root)
     plan = (*mounts, PivotRoot(), WorkingDirectory(pod.app.working_directory or "/"), *privileges)
     lines = describe_plan(plan) + f"execute {' '.join(map(shown, pod.app.exec))}\n"
     for entry in (*report, *report_options(arguments, pod), *entries):
@@ -187,7 +187,9 @@ def mount_plan(pod: PodApp, arguments: Arguments) -> tuple[Operation, ...]:
     return tuple(operations)
 
 
-def privileges_of(pod: PodApp, user: User, arguments: Arguments) -> tuple[tuple[Operation, ...], tuple[Enforcement, ...]]:
+def privileges_of(
+    pod: PodApp, user: User, arguments: Arguments, root: Root
+) -> tuple[tuple[Operation, ...], tuple[Enforcement, ...]]:
     """What gives the app its privileges (the caller's, but for what isolators take away), and the report about isolators."""
     if not pod.app.isolators:
         return (Credentials(user.uid, user.gid, user.groups),), ()
@@ -199,7 +201,7 @@ def privileges_of(pod: PodApp, user: User, arguments: Arguments) -> tuple[tuple[
         no_capabilities=arguments.is_set("disable-capabilities-restriction"),
         no_seccomp=arguments.is_set("disable-seccomp"),
     )
-    privileges = app_privileges(pod.name, pod.app.isolators, user, restrictions)
+    privileges = app_privileges(pod.name, pod.app.isolators, user, restrictions, root)
     return privileges.operations, privileges.report
 
 

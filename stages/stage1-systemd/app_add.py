@@ -25,6 +25,7 @@ from rktpy.stage1.systemd.finish import pod_groups
 from rktpy.stage1.systemd.first_process import Restricted, pod_machine, preload, set_up_units
 from rktpy.stage1.systemd.inside import in_pod, named_app
 from rktpy.stage1.systemd.pod import check_app, recorded_names
+from rktpy.stage1.systemd.pod_root import Sharing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> int:
         ),
         mutable=True,
     )
-    wanted = recorded_names()
+    wanted, sharing = recorded_names(), Sharing(bool(arguments.text("private-users")))
     devices = volume_devices(mounts)
 
     preload()
@@ -67,7 +68,7 @@ def main(argv: list[str]) -> int:
         if root_fd >= 0:
             move_mount(root_fd, "", c.AT_FDCWD, rootfs, c.MOVE_MOUNT_F_EMPTY_PATH)
         with Root(rootfs) as root:
-            execute_plan(app_root(app, "", mounts, with_volumes=False), root)
+            execute_plan(app_root(app, "", sharing), root)
             execute_plan(volume_trees, root)
             report = set_up_units("", app, root, restricted, devices)
             execute_plan(name_files(app, "", wanted, has_resolv=_has_name_servers()), root)

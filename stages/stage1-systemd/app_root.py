@@ -17,7 +17,7 @@ from rktpy.isolate.plan import Operation, shown
 from rktpy.isolate.volumes import choose_mounts, volume_operations
 from rktpy.linux import constants as c
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, device_nodes
+from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, Sharing, device_nodes
 from rktpy.stage1.systemd.pod_units import TERMINAL
 
 TYPE_CHECKING = False
@@ -66,18 +66,17 @@ class WorldWritable(Operation):
                 os.close(fd)
 
 
-def app_root(
-    app: PodApp, pod_root: str, mounts: tuple[VolumeMount, ...], *, interactive: bool = False, with_volumes: bool = True
-) -> tuple[Operation, ...]:
-    """Everything but what is known only when the network is up (:func:`name_files`). ``pod_root`` is the path of the pod's root,
-    ``interactive`` says that the app has the pod's terminal, ``with_volumes`` that :func:`volumes` are part of it.
+def app_root(app: PodApp, pod_root: str, sharing: Sharing, *, interactive: bool = False) -> tuple[Operation, ...]:
+    """The root without its volumes (:func:`volumes`) and what is known only when the network is up (:func:`name_files`).
+
+    ``pod_root`` is the path of the pod's root, ``interactive`` says that the app has the pod's terminal.
     """
     return (
         BindRoot(),
         Bind(f"{pod_root}{KERNEL_PROC}", "/proc", recursive=True),
         Bind(f"{pod_root}{KERNEL_SYS}", "/sys", recursive=True),
         Tmpfs("/dev", "mode=755,size=64k,nr_inodes=1m", c.MS_NOSUID | c.MS_STRICTATIME),
-        *device_nodes("/dev"),
+        *device_nodes("/dev", f"{pod_root}/dev" if sharing.user_namespace else ""),
         *[Bind(f"{pod_root}/dev/{name}", f"/dev/{name}") for name in ("pts", "shm", "mqueue")],
         Bind(f"{pod_root}/{TERMINAL if interactive else 'dev/console'}", "/dev/console"),
         Bind(f"{pod_root}{_JOURNAL}", _JOURNAL),
@@ -86,7 +85,6 @@ def app_root(
         Mkdir("/run/systemd/incoming"),
         Mkdir("/run/credentials", 0o700),
         WorldWritable("/tmp"),
-        *(volumes(app, mounts) if with_volumes else ()),
     )
 
 

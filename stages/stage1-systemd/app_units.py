@@ -33,6 +33,8 @@ FIRST_FAILURE = "rkt/first-failure"
 #: Where apps' streams of ``--stdin=stream`` and the like are.
 MUX_DIR = "rkt/iottymux"
 _JOURNAL_SOCKETS = "systemd-journald.socket systemd-journald-dev-log.socket"
+#: In the pod's root: where the metadata service is, known only when the network is up.
+METADATA_FILE = "rkt/metadata"
 #: What systemd would add to the environment.
 _OF_SYSTEMD = ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "LANG")
 _SIGNALS = (
@@ -187,6 +189,7 @@ def _confinement(spec: AppUnit) -> list[Setting]:
         settings.append(("SupplementaryGroups", " ".join(map(str, user.groups))))
     settings += [("Environment", quoted(f"{name}={value}")) for name, value in spec.environment.items() if _valid(name)]
     settings.append(("UnsetEnvironment", " ".join([name for name in _OF_SYSTEMD if name not in spec.environment])))
+    settings.append(("EnvironmentFile", f"-/{METADATA_FILE}"))
     settings += [
         ("DevicePolicy", "closed"),
         ("DeviceAllow", "/dev/char/10:200 rwm"),  # net/tun

@@ -7,7 +7,7 @@ import os
 from rktpy.isolate.labels import selinux_active
 from rktpy.isolate.plan import describe_plan
 from rktpy.isolate.root import Root
-from rktpy.stage1.systemd.app_root import app_mounts, app_root, name_files, volume_devices
+from rktpy.stage1.systemd.app_root import app_mounts, app_root, name_files, volume_devices, volumes
 from rktpy.stage1.systemd.app_units import app_units, start_units
 from rktpy.stage1.systemd.first_process import Restricted, app_unit, program_finder
 from rktpy.stage1.systemd.pod import systemd_programs
@@ -30,7 +30,7 @@ def print_plan(pod: Pod) -> None:
         pod.no_seccomp,
         selinux_active(),
     )
-    text = [describe_plan(pod_root((), terminal="a new terminal", console="", protect=pod.protect_paths))]
+    text = [describe_plan(pod_root((), terminal="a new terminal", console="", protect=pod.protect_paths, sharing=pod.sharing))]
     units = pod_units(systemd_programs(), tuple([unit for app in pod.apps for unit in start_units(app)]))
     for app in pod.apps:
         mounts = app_mounts(app)
@@ -38,7 +38,8 @@ def print_plan(pod: Pod) -> None:
             spec, report = app_unit(app, root, Restricted(machine, pod.mutable, pod.interactive), volume_devices(mounts))
             units.update(app_units(spec, program_finder(app, root)))
         plan = (
-            *app_root(app, pod.root, mounts, interactive=pod.interactive),
+            *app_root(app, pod.root, pod.sharing, interactive=pod.interactive),
+            *volumes(app, mounts),
             *name_files(app, pod.root, pod.names, has_resolv=False),
         )
         text.append(f"\napp {app.name}:\n{describe_plan(plan)}")

@@ -25,7 +25,7 @@ from rktpy.isolate.environment import app_environment
 from rktpy.isolate.executable import find_executable
 from rktpy.isolate.holder import Holder, open_holder, read_pid
 from rktpy.isolate.plan import shown
-from rktpy.isolate.pod_app import load_apps
+from rktpy.isolate.pod_app import load_apps, read_file
 from rktpy.isolate.privileges import Restrictions, app_privileges
 from rktpy.isolate.root import Root
 from rktpy.isolate.users import app_user
@@ -33,6 +33,7 @@ from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from rktpy.log import note, set_debug
 from rktpy.stage1.systemd.app_process import open_app
+from rktpy.stage1.systemd.app_units import METADATA_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ else:
 
 #: The pod's namespaces, and those that an app has of its own.
 _POD_NAMESPACES = (("ipc", c.CLONE_NEWIPC), ("uts", c.CLONE_NEWUTS), ("net", c.CLONE_NEWNET), ("cgroup", c.CLONE_NEWCGROUP))
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC
 _TIOCSCTTY = 0x540E
 _FORWARDED = (1, 2, 3, 15)  # HUP, INT, QUIT, TERM
 
@@ -78,6 +80,12 @@ def first_process(text: str) -> int:
     return int(text)
 
 
+def open_user_namespace(first: int) -> int:
+    """The user namespace of the pod's first process, -1 when it is ours. Raises OSError."""
+    path = f"/proc/{first}/ns/user"
+    return os.open(path, _FLAGS) if os.readlink(path) != os.readlink("/proc/self/ns/user") else -1
+
+
 def _app(name: str) -> PodApp:
     _manifest, apps = load_apps("")
     for app in apps:
@@ -97,18 +105,13 @@ class Entrance:
         self.mounts = os.open(f"/proc/{process.pid}/ns/mnt", _FLAGS)
         self.root = Root(f"/proc/{process.pid}/root")
         self.groups = discover(process.pid)
-        users = f"/proc/{first}/ns/user"
-        own = os.readlink("/proc/self/ns/user")
-        self.users = os.open(users, _FLAGS) if os.readlink(users) != own else -1
-        if os.readlink(f"/proc/{process.pid}/ns/user") != os.readlink(users):
+        self.users = open_user_namespace(first)
+        if os.readlink(f"/proc/{process.pid}/ns/user") != os.readlink(f"/proc/{first}/ns/user"):
             raise StateError(f"process {process.pid} of app {app.name} has left the pod's user namespace")
         with open(f"/proc/{process.pid}/oom_score_adj", "rb", buffering=0) as file:
             self.score = file.read(16)
         if not process.alive():  # then all that was opened may be another process's
             raise StateError(f"app {app.name} is not running")
-
-
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
 
 def _run(entrance: Entrance, command: list[str]) -> int:
@@ -164,6 +167,7 @@ def _enter(entrance: Entrance, command: list[str], terminal: int) -> NoReturn:
     syscalls.prctl(c.PR_SET_DUMPABLE, 0, 0, 0, 0)
     user = app_user(app, root)
     environment = app_environment(app.name, app.app, user)
+    environment.update(_metadata())
     program = find_executable(root, command[0], environment.get("PATH"), "/")
     off = SwitchedOff(app.name)
     # Everything is imported and computed here: inside there is no Python.
@@ -188,6 +192,15 @@ def _enter(entrance: Entrance, command: list[str], terminal: int) -> NoReturn:
         fcntl.ioctl(0, _TIOCSCTTY, 0)
         environment.setdefault("TERM", os.environ.get("TERM", "vt220"))
     become(program, tuple(command), environment, privileges.operations, root)
+
+
+def _metadata() -> dict[str, str]:
+    """Where the metadata service is, as the app's unit has it."""
+    try:
+        text = read_file(f"{names.STAGE1_ROOTFS}/{METADATA_FILE}").decode()
+    except FileNotFoundError:
+        return {}
+    return {names.METADATA_URL: text.strip().partition("=")[2]}
 
 
 def _labels(app: PodApp) -> None:

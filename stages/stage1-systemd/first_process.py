@@ -25,11 +25,13 @@ from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from rktpy.log import debug, debugging
 from rktpy.record import Record
-from rktpy.stage1.systemd.app_root import app_root, name_files, volume_devices
+from rktpy.stage1.systemd.app_root import app_root, name_files, volume_devices, volumes
 from rktpy.stage1.systemd.app_units import AppUnit, app_units, environment_report
+from rktpy.stage1.systemd.pod_limits import set_pod_sysctls
 from rktpy.stage1.systemd.pod_root import pod_root
 from rktpy.stage1.systemd.pod_units import TARGET, UNITS_DIR
 from rktpy.stage1.systemd.resources import Machine, Settings
+from rktpy.stage1.systemd.user_namespace import enter_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from rktpy.cgroup.subtree import Subtree
+    from rktpy.isolate.plan import Operation
     from rktpy.isolate.pod_app import PodApp
     from rktpy.isolate.users import User
     from rktpy.isolate.volumes import VolumeMount
@@ -83,21 +86,26 @@ def _become_systemd(
     syscalls.unshare(c.CLONE_NEWCGROUP)
     syscalls.sethostname(pod.hostname)
     os.umask(0o022)
+    opened: dict[str, tuple[Operation, ...]] = {}
+    if pod.users is not None:
+        pod, opened = enter_user_namespace(pod, mounts)
     with Root(pod.root) as root:
         own = pod_root(
             groups.groups,
             terminal=console.path,
             console=console.path if pod.debug and not pod.interactive else "",
             protect=pod.protect_paths,
+            sharing=pod.sharing,
         )
         execute_plan(own, root)
         machine = pod_machine(groups, no_capabilities=pod.no_capabilities, no_seccomp=pod.no_seccomp)
-        report: list[Enforcement] = []
+        report = set_pod_sysctls(pod)
         roots: list[Root] = []
         restricted = Restricted(machine, pod.mutable, pod.interactive)
         for app, chosen in zip(pod.apps, mounts, strict=True):
             roots.append(Root(app.rootfs))
-            execute_plan(app_root(app, pod.root, chosen, interactive=pod.interactive), roots[-1])
+            execute_plan(app_root(app, pod.root, pod.sharing, interactive=pod.interactive), roots[-1])
+            execute_plan(opened.get(app.name) or volumes(app, chosen), roots[-1])
             report += set_up_units(pod.root, app, roots[-1], restricted, volume_devices(chosen))
         pipes.report(write_report(tuple(report)))
         has_resolv = pipes.wait() == b"r"

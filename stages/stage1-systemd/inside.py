@@ -9,7 +9,7 @@ from rktpy.formats import stage1 as names
 from rktpy.isolate.plan import shown
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
-from rktpy.stage1.systemd.enter import first_process
+from rktpy.stage1.systemd.enter import first_process, open_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def in_pod(action: Callable[[], bytes]) -> bytes:
     """
     first = first_process(os.environ.get(names.ENTER_PID, ""))
     flags = os.O_RDONLY | os.O_CLOEXEC
+    users = open_user_namespace(first)
     mounts = os.open(f"/proc/{first}/ns/mnt", flags)
     processes = os.open(f"/proc/{first}/ns/pid", flags)
     own = os.open("/proc/self/ns/pid", flags)
@@ -34,6 +35,11 @@ def in_pod(action: Callable[[], bytes]) -> bytes:
     pid = os.fork()
     if pid == 0:
         try:
+            if users >= 0:
+                syscalls.setns(users, c.CLONE_NEWUSER)
+                os.setresgid(0, 0, 0)
+                os.setgroups(())
+                os.setresuid(0, 0, 0)
             syscalls.setns(mounts, c.CLONE_NEWNS)
             _write(writer, action())
         except Exception as error:

@@ -8,10 +8,12 @@ from rktpy.errors import Stage1Error, UsageError
 from rktpy.formats import stage1 as names
 from rktpy.formats.aci.types import parse_uuid
 from rktpy.formats.entry_arguments import parse_arguments, parse_pairs
+from rktpy.formats.user_range import UserRange
 from rktpy.isolate.pod_app import load_apps, read_file
 from rktpy.net.selection import parse_selection
 from rktpy.record import Record
 from rktpy.stage1.systemd.app_root import NameFiles
+from rktpy.stage1.systemd.pod_root import Sharing
 from rktpy.stage1.systemd.pod_units import OWN_SERVICES
 
 TYPE_CHECKING = False
@@ -69,6 +71,16 @@ class Pod(Record):
     def machine_id(self) -> str:
         """The pod's machine ID (machine-id(5)): its UUID without dashes."""
         return self.uuid.replace("-", "")
+
+    @property
+    def users(self) -> UserRange | None:
+        """The IDs of the pod's user namespace, None when it has none of its own. Raises FormatError."""
+        return UserRange.parse(self.private_users) if self.private_users else None
+
+    @property
+    def sharing(self) -> Sharing:
+        """Which namespaces are the pod's own."""
+        return Sharing(bool(self.private_users), not self.own_network, self.share_ipc)
 
     @property
     def own_network(self) -> bool:

@@ -36,7 +36,7 @@ _DIRECTORIES = (
 def write_pod_files(pod: Pod, programs: str, started: tuple[str, ...]) -> None:
     """Write the files of the pod's root, but for the apps' units. ``started`` are the units to start. Raises OSError."""
     root = names.STAGE1_ROOTFS
-    # An app's streams are connected to the journal's socket with the app's user and group. The pod's directory above stays closed.
+    # Apps' streams are connected to the journal's socket as the app's user. The pod's directory above stays closed to others.
     os.chmod(root, 0o755)
     for directory in (*_DIRECTORIES, f"var/log/journal/{pod.machine_id}"):
         try:

@@ -23,6 +23,7 @@ import stat
 
 from rktpy.isolate.mounts import Bind, BindRoot, Filesystem, MaskPath, Mkdir, Mknod, RemountReadonly, Symlink, Tmpfs
 from rktpy.linux import constants as c
+from rktpy.record import Record
 from rktpy.stage1.systemd.pod_units import TERMINAL
 
 TYPE_CHECKING = False
@@ -58,16 +59,29 @@ def host_programs() -> Iterable[Operation]:
         yield Bind("/etc/ld.so.cache", "/etc/ld.so.cache", read_only=True)
 
 
-def device_nodes(directory: str) -> Iterable[Operation]:
-    """The nodes and links that every /dev has."""
-    for name, major, minor in _NODES:
-        yield Mknod(f"{directory}/{name}", stat.S_IFCHR, major, minor)
+class Sharing(Record):
+    """Which namespaces the pod has of its own: what belongs to others cannot be mounted anew, and is bound instead.
+
+    ``user_namespace`` is the pod's own one, in which no device node can be made; ``network`` and ``ipc`` are the host's.
+    """
+
+    user_namespace: bool = False
+    network: bool = False
+    ipc: bool = False
+
+
+def device_nodes(directory: str, source: str = "") -> Iterable[Operation]:
+    """The nodes and links that every /dev has. With ``source``, another /dev, its nodes are bound instead of made."""
+    for name, major, minor in (*_NODES, _TUN):
+        if not source:
+            yield Mknod(f"{directory}/{name}", stat.S_IFCHR, major, minor)
+        elif name != _TUN[0] or os.path.exists(f"{source}/{name}"):
+            yield Bind(f"{source}/{name}", f"{directory}/{name}")
     for name, target in _LINKS:
         yield Symlink(f"{directory}/{name}", target)
-    yield Mknod(f"{directory}/{_TUN[0]}", stat.S_IFCHR, *_TUN[1:])
 
 
-def pod_root(groups: tuple[Group, ...], *, terminal: str, console: str, protect: bool) -> tuple[Operation, ...]:
+def pod_root(groups: tuple[Group, ...], *, terminal: str, console: str, protect: bool, sharing: Sharing) -> tuple[Operation, ...]:
     """What makes the directory of a pod's stage1 the root of its systemd.
 
     ``terminal`` is the host's path of what apps' lines are written on, or of an interactive app's terminal; ``console`` that of
@@ -78,21 +92,36 @@ def pod_root(groups: tuple[Group, ...], *, terminal: str, console: str, protect:
         BindRoot(),
         *host_programs(),
         Filesystem("proc", "/proc"),
-        Filesystem("sysfs", "/sys", "", c.MS_NOSUID | c.MS_NODEV | c.MS_NOEXEC | c.MS_RDONLY),
+        _sysfs("/sys", sharing),
         *_cgroups(groups),
         Tmpfs("/dev", "mode=755,size=64k,nr_inodes=1m", c.MS_NOSUID | c.MS_STRICTATIME),
-        *device_nodes("/dev"),
+        *device_nodes("/dev", "/dev" if sharing.user_namespace else ""),
         Filesystem("devpts", "/dev/pts", "newinstance,ptmxmode=0666,mode=620,gid=5", c.MS_NOSUID | c.MS_NOEXEC),
         Tmpfs("/dev/shm", "mode=1777", c.MS_NOSUID | c.MS_NODEV),
-        Filesystem("mqueue", "/dev/mqueue"),
+        *_mqueue(sharing),
         Bind(console or "/dev/null", "/dev/console"),
         Bind(terminal, f"/{TERMINAL}"),
         Tmpfs("/run", "mode=755", c.MS_NOSUID | c.MS_NODEV),
         Tmpfs("/tmp", "mode=1777", c.MS_NOSUID | c.MS_NODEV),
         # journald writes to disk only when it is told that /var is there (systemd-journald.service(8)).
         Mkdir("/run/systemd/journal/flushed"),
-        *_kernel_for_apps(protect),
+        *_kernel_for_apps(protect, sharing),
     )
+
+
+def _sysfs(target: str, sharing: Sharing) -> Operation:
+    if sharing.user_namespace and sharing.network:
+        return Bind("/sys", target, recursive=True, read_only=True)
+    return Filesystem("sysfs", target, "", c.MS_NOSUID | c.MS_NODEV | c.MS_NOEXEC | c.MS_RDONLY)
+
+
+def _mqueue(sharing: Sharing) -> Iterable[Operation]:
+    if not (sharing.user_namespace and sharing.ipc):
+        yield Filesystem("mqueue", "/dev/mqueue")
+    elif os.path.isdir("/dev/mqueue"):
+        yield Bind("/dev/mqueue", "/dev/mqueue")
+    else:
+        yield Mkdir("/dev/mqueue")
 
 
 def _cgroups(groups: tuple[Group, ...]) -> Iterable[Operation]:
@@ -116,9 +145,9 @@ def _cgroups(groups: tuple[Group, ...]) -> Iterable[Operation]:
                 yield Symlink(f"/sys/fs/cgroup/{one}", name)
 
 
-def _kernel_for_apps(protect: bool) -> Iterable[Operation]:
+def _kernel_for_apps(protect: bool, sharing: Sharing) -> Iterable[Operation]:
     yield Filesystem("proc", KERNEL_PROC)
-    yield Filesystem("sysfs", KERNEL_SYS, "", c.MS_NOSUID | c.MS_NODEV | c.MS_NOEXEC | c.MS_RDONLY)
+    yield _sysfs(KERNEL_SYS, sharing)
     if not protect:
         return
     for path in _READ_ONLY_PROC:

@@ -27,6 +27,7 @@ from rktpy.isolate.plan import shown
 from rktpy.isolate.privileges import SWITCHED_OFF
 from rktpy.linux.syscalls import capget
 from rktpy.record import Record
+from rktpy.stage1.systemd.pod_limits import OF_POD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Settings:
             self._apparmor(name, parsed.profile)
         elif parsed is None:
             self._ignore(name, "unknown isolator")
-        elif name not in (*_CAPABILITIES, names.SECCOMP_RETAIN_NAME, names.SECCOMP_REMOVE_NAME):
+        elif name not in (*_CAPABILITIES, *OF_POD, names.SECCOMP_RETAIN_NAME, names.SECCOMP_REMOVE_NAME):
             self._ignore(name, "stage1-systemd does not limit this")
 
     def _limited(self, name: str, controller: str, parsed: Memory | CPU, line: Setting, changed: str = "") -> None:

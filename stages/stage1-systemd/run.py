@@ -21,10 +21,11 @@ import os
 
 from rktpy.cgroup.pod import make_pod_groups
 from rktpy.formats import stage1 as names
-from rktpy.formats.stage1 import read_report
+from rktpy.formats.stage1 import read_report, write_report
 from rktpy.isolate.enforcement import tell
 from rktpy.isolate.holder import lock_descriptor
 from rktpy.isolate.pod_app import write_file
+from rktpy.isolate.userns import write_id_maps
 from rktpy.linux import constants as c
 from rktpy.linux.syscalls import clone3
 from rktpy.log import set_debug
@@ -36,6 +37,8 @@ from rktpy.stage1.systemd.launch import Pipes, become_monitor, monitor_program, 
 from rktpy.stage1.systemd.network import connect
 from rktpy.stage1.systemd.pod import load_pod, run_arguments, systemd_programs
 from rktpy.stage1.systemd.pod_files import write_pod_files
+from rktpy.stage1.systemd.pod_limits import limit_groups
+from rktpy.stage1.systemd.user_namespace import give_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,27 +81,37 @@ def _launch(pod: Pod, mounts: list[tuple[VolumeMount, ...]], lock: int) -> NoRet
     write_pod_files(pod, programs, tuple([unit for app in pod.apps for unit in start_units(app)]))
     os.umask(umask)
     groups = make_pod_groups(pod.uuid, before=_write_groups)
+    limited = limit_groups(pod, groups)
     console = open_console(interactive=pod.interactive)
     ends = open_ends(pod.root)
+    users = pod.users
+    if users is not None:
+        give_files(users)
+        groups.give(users.shift, users.shift)
+        os.fchown(console.terminal, users.shift, users.shift)
     pipes = Pipes()
     flags = c.CLONE_NEWNS | c.CLONE_NEWPID | c.CLONE_NEWUTS
     if not pod.share_ipc:
         flags |= c.CLONE_NEWIPC
     if pod.own_network:
         flags |= c.CLONE_NEWNET
+    if users is not None:
+        flags |= c.CLONE_NEWUSER
     into = unified_directory(groups)
     pid, pidfd = clone3(flags, into)
     if pid == 0:
         pipes.in_child()
         become_systemd(pod, mounts, programs, groups, console, pipes)
     pipes.in_parent()
+    if users is not None:
+        write_id_maps(pid, users)
     pipes.say(b"g")
-    has_resolv = connect(pod, pid)
-    report = pipes.read_report()
-    write_file(names.REPORT_FILE, report)
-    tell(read_report(report), strict=pod.strict)
+    connected = connect(pod, pid)
+    report = (*read_report(pipes.read_report()), *limited, *connected.report)
+    write_file(names.REPORT_FILE, write_report(report))
+    tell(report, strict=pod.strict)
     write_file(names.PPID_FILE, str(os.getpid()).encode())
-    pipes.say(b"r" if has_resolv else b"-")
+    pipes.say(b"r" if connected.has_resolv else b"-")
     become_monitor(pod, pid, pidfd, console, ends, lock)
 
 

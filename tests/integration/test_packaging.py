@@ -19,6 +19,7 @@ NEEDED = [
     "rktpy/__main__.py",
     "rktpy/formats/jsondoc.py",
     "rktpy/formats/aci/manifest.py",
+    "rktpy/formats/api/v1alpha.proto",
     "rktpy/stage0/options.py",
     "rktpy/stage1/fly/manifest",
     "rktpy/stage1/fly/run",

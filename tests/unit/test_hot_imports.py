@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from rktpy.store.tree_ready import tree_id
 from tests.conftest import ROOT, SYSTEM_PYTHON
 
 PYTHON = SYSTEM_PYTHON if os.path.exists(SYSTEM_PYTHON) else sys.executable
@@ -65,6 +66,7 @@ ALLOWED = {
     | TABLE
     | PODS
     | {
+        "_sha512",
         "rktpy.cli.image_ids",
         "rktpy.cli.image_list",
         "rktpy.cli.sizes",
@@ -78,6 +80,8 @@ ALLOWED = {
         "rktpy.store.lookup",
         "rktpy.store.paths",
         "rktpy.store.store",
+        "rktpy.store.tree_ready",
+        "rktpy.store.tree_size",
     },
 }
 
@@ -95,7 +99,7 @@ json.dump([status, loaded], open({result!r}, "w"))
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A data directory with a prepared pod and the record of an image."""
+    """A data directory with a prepared pod, the record of an image and its tree."""
     directory = tmp_path / "data"
     pod = directory / "pods/prepared" / UUID
     pod.mkdir(parents=True)
@@ -121,6 +125,9 @@ def data(tmp_path: Path) -> Path:
         "indexDigest": None,
     }
     (images / image_id).write_text(json.dumps(record))
+    tree = directory / "cas/tree" / tree_id([image_id])
+    tree.mkdir(parents=True)
+    (tree / "size").write_text("1000\n")
     return directory
 
 
@@ -138,3 +145,18 @@ def test_only_these_modules_are_loaded(line: str, data: Path, tmp_path: Path) ->
     assert sorted(set(loaded) - allowed) == []
     # A module that is allowed for no reason would hide the next one.
     assert sorted(ALLOWED[line] - set(loaded)) == []
+
+
+def test_only_the_services_load_what_services_need() -> None:
+    """Importing every command's module, and stage0's, loads no server, no gRPC and no protobuf."""
+    lines = (
+        "import os, sys",
+        f"sys.path += [{str(ROOT)!r}, *{[p for p in sys.path if p.endswith('site-packages')]!r}]",
+        "for package in ('cli', 'stage0', 'formats'):",
+        f"    for name in sorted(os.listdir(os.path.join({str(ROOT)!r}, 'rktpy', package))):",
+        "        if name.endswith('.py') and name != '__init__.py':",
+        "            __import__(f'rktpy.{package}.{name[:-3]}')",
+        "print(*sorted(set(sys.modules) & {'grpc', 'google.protobuf', 'http.server', 'socketserver', 'asyncio'}))",
+    )
+    done = subprocess.run([PYTHON, "-I", "-S", "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "\n"
