@@ -16,7 +16,7 @@ from rktpy.formats.stage1 import Enforcement, write_report
 from rktpy.isolate.environment import app_environment, environment_file
 from rktpy.isolate.executable import find_executable
 from rktpy.isolate.labels import selinux_active
-from rktpy.isolate.mounts import PivotRoot
+from rktpy.isolate.mounts import Bind, PivotRoot
 from rktpy.isolate.plan import execute_plan, shown
 from rktpy.isolate.pod_app import append_file, write_file
 from rktpy.isolate.root import Root
@@ -31,6 +31,7 @@ from rktpy.stage1.systemd.pod_limits import set_pod_sysctls
 from rktpy.stage1.systemd.pod_root import pod_root
 from rktpy.stage1.systemd.pod_units import TARGET, UNITS_DIR
 from rktpy.stage1.systemd.resources import Machine, Settings
+from rktpy.stage1.systemd.streams import KUBERNETES_LOGS, kubernetes_log_dir
 from rktpy.stage1.systemd.user_namespace import enter_user_namespace
 
 TYPE_CHECKING = False
@@ -97,6 +98,9 @@ def _become_systemd(
             protect=pod.protect_paths,
             sharing=pod.sharing,
         )
+        logs = kubernetes_log_dir(pod.manifest)
+        if logs:
+            own += (Bind(logs, f"/{KUBERNETES_LOGS}"),)
         execute_plan(own, root)
         machine = pod_machine(groups, no_capabilities=pod.no_capabilities, no_seccomp=pod.no_seccomp)
         report = set_pod_sysctls(pod)
@@ -132,7 +136,7 @@ def pod_machine(groups: Subtree | None, *, no_capabilities: bool, no_seccomp: bo
 
 def preload() -> None:
     """Import what :func:`set_up_units` imports only when it is needed, for a caller that goes where there is no Python."""
-    for name in ("labels", "seccomp"):
+    for name in ("labels", "landlock", "seccomp"):
         __import__(f"rktpy.isolate.{name}")
 
 
@@ -168,9 +172,9 @@ def app_unit(app: PodApp, root: Root, restricted: Restricted, devices: tuple[str
     user = app_user(app, root)
     environment = app_environment(app.name, app.app, user)
     program = program_finder(app, root)(app.app.exec[0])
-    settings = Settings(app, restricted.machine, user.uid)
+    settings = Settings(app, restricted.machine, user.uid, root)
     lines = tuple(settings.lines)
-    spec = AppUnit(app, user, environment, program, lines, restricted.mutable, restricted.interactive, devices)
+    spec = AppUnit(app, user, environment, program, lines, restricted.mutable, restricted.interactive, devices, settings.wrapper)
     return spec, [*settings.report, *environment_report(app.name, environment)]
 
 
