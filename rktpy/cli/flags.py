@@ -166,8 +166,8 @@ MOUNT_VOLUME: tuple[Flag, ...] = (
         "mnt-volume",
         "image-mount-volume",
         "",
-        "name=NAME,kind=host,source=PATH,target=PATH[,readOnly=BOOL][,recursive=BOOL] or name=NAME,kind=empty,target=PATH"
-        "[,mode=MODE][,uid=UID][,gid=GID]: volume for this app and where it goes",
+        "volume for this app and where it goes: name=NAME,target=PATH,kind=host,source=PATH[,readOnly=BOOL] or"
+        " name=NAME,target=PATH,kind=empty[,mode=MODE], and what else --volume of run takes",
     ),
 )
 

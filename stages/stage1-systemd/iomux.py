@@ -1,6 +1,6 @@
 """The multiplexer of an app's streams: a program that runs in the pod, beside an app that can be attached to.
 
-    python3 -IS iomux.py DIRECTORY STREAM...
+    python3 -IS iomux.py [--cri-log=FILE] DIRECTORY STREAM...
 
 STREAM is ``stdin``, ``stdout`` or ``stderr``, or ``tty`` alone. In DIRECTORY (``/rkt/iottymux/<app>``) it makes
 
@@ -13,6 +13,8 @@ STREAM is ``stdin``, ``stdout`` or ``stderr``, or ``tty`` alone. In DIRECTORY (`
 and then says READY=1 (sd_notify(3)). What the app writes goes to everybody who is attached and to this program's own standard
 output or error: line by line, marked with the priority (``<6>``, ``<3>``) where that is the journal, so that logs keep the
 streams apart. What those who attach send goes to the app.
+
+With --cri-log the app's lines are also added to FILE as the Kubernetes CRI wants them, by ``cri_line.py`` beside this program.
 
 Nobody who is attached can hold up the app: who does not read is dropped when a megabyte waits for him. The journal is not dropped
 but waited for, as by an app without a multiplexer. What the app does not read is not taken from those who send it.
@@ -31,12 +33,15 @@ from errno import EAGAIN, EINTR, EIO
 from fcntl import ioctl
 from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll
 from struct import pack
-from time import monotonic
+from time import monotonic, time_ns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from _socket import socket as Socket
+    from collections.abc import Callable
+
+    Copy = Callable[[bytes, bool], None]
 else:
     # The module signal costs some milliseconds, and the app waits.
     import _signal as signal
@@ -53,9 +58,10 @@ _MARKS = {"stdout": b"<6>", "stderr": b"<3>", "tty": b"<6>"}
 
 
 class Log:
-    """This program's own standard output or error: the pod's journal."""
+    """This program's own standard output or error: the pod's journal. ``copy`` gets each piece of whole lines too."""
 
-    def __init__(self, fd: int, mark: bytes) -> None:
+    def __init__(self, fd: int, mark: bytes, copy: Copy | None = None) -> None:
+        self._copy = copy
         self.fd = fd
         self._mark = mark if _is_journal(fd) else b""
         self._line = b""
@@ -78,17 +84,19 @@ class Log:
         else:
             self._line += rest
         if len(self._line) > _LARGEST_LINE:
-            self.finish_line()
+            self.finish_line(partial=True)
 
-    def finish_line(self) -> None:
-        """Pass on a line that will not be finished."""
+    def finish_line(self, *, partial: bool = False) -> None:
+        """Pass on a line that will not be finished, or (``partial``) goes on in the next."""
         line, self._line = self._line, b""
         if line:
-            self._put(line)
+            self._put(line, partial=partial)
 
-    def _put(self, lines: bytes) -> None:
+    def _put(self, lines: bytes, *, partial: bool = False) -> None:
         """Take in whole lines, without the last newline. A terminal's end in a carriage return."""
         text = lines.replace(b"\r\n", b"\n").removesuffix(b"\r")
+        if self._copy is not None:
+            self._copy(text, partial)
         self.pending += self._mark + text.replace(b"\n", b"\n" + self._mark) + b"\n"
 
     def flush(self) -> None:
@@ -240,7 +248,27 @@ class WindowSize(Endpoint):
             ioctl(self._terminal, termios.TIOCSWINSZ, pack("HHHH", rows, columns, 0, 0))
 
 
-def make_endpoints(streams: list[str]) -> list[Endpoint]:
+def open_cri_log(path: str) -> Callable[[str], Copy]:
+    """What makes the copier of a stream into a log file. Raises OSError, ImportError."""
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+    log_line: Callable[..., bytes] = __import__("cri_line").log_line
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+
+    def copier(stream: str) -> Copy:
+        return lambda text, partial: _append(fd, log_line(time_ns(), stream, text, partial=partial))
+
+    return copier
+
+
+def _append(fd: int, data: bytes) -> None:
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+    except OSError:
+        pass  # a full disk must not end the app
+
+
+def make_endpoints(streams: list[str], copier: Callable[[str], Copy] | None = None) -> list[Endpoint]:
     """Make everything in the working directory. Raises OSError."""
     if streams == ["tty"]:
         terminal, app_side = os.openpty()
@@ -248,7 +276,10 @@ def make_endpoints(streams: list[str]) -> list[Endpoint]:
         # Kept open here too, so that the terminal outlives an app that is started again.
         _replace("tty")
         os.symlink(os.ttyname(app_side), "tty")
-        return [Endpoint("tty", source=terminal, sink=terminal, log=Log(1, _MARKS["tty"])), WindowSize(terminal)]
+        return [
+            Endpoint("tty", source=terminal, sink=terminal, log=Log(1, _MARKS["tty"], copier and copier("stdout"))),
+            WindowSize(terminal),
+        ]
     made: list[Endpoint] = []
     for name in streams:
         _replace(name)
@@ -260,7 +291,8 @@ def make_endpoints(streams: list[str]) -> list[Endpoint]:
         if name == "stdin":
             made.append(Endpoint(name, sink=fd))
         else:
-            made.append(Endpoint(name, source=fd, log=Log(1 if name == "stdout" else 2, _MARKS[name])))
+            log = Log(1 if name == "stdout" else 2, _MARKS[name], copier and copier(name))
+            made.append(Endpoint(name, source=fd, log=log))
     return made
 
 
@@ -376,9 +408,13 @@ def _notify_ready() -> None:
 
 def main(argv: list[str]) -> int:
     """Run until SIGTERM, SIGINT or SIGHUP. Raises OSError when an endpoint cannot be made."""
+    cri_log = ""
+    if argv and argv[0].startswith("--cri-log="):
+        cri_log = argv[0].partition("=")[2]
+        argv = argv[1:]
     directory, *streams = argv or [""]
     if not directory or not streams or (streams != ["tty"] and not set(streams) <= set(STREAMS)):
-        os.write(2, b"usage: iomux.py DIRECTORY tty | stdin|stdout|stderr...\n")
+        os.write(2, b"usage: iomux.py [--cri-log=FILE] DIRECTORY tty | stdin|stdout|stderr...\n")
         return 2
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(writer)
@@ -390,7 +426,7 @@ def main(argv: list[str]) -> int:
         pass
     os.chdir(directory)
     os.chmod(".", 0o700)
-    endpoints = make_endpoints(streams)
+    endpoints = make_endpoints(streams, open_cri_log(cri_log) if cri_log else None)
     write_endpoints(directory, streams)
     _notify_ready()
     serve(endpoints, reader)
