@@ -136,7 +136,7 @@ def pod_machine(groups: Subtree | None, *, no_capabilities: bool, no_seccomp: bo
 
 def preload() -> None:
     """Import what :func:`set_up_units` imports only when it is needed, for a caller that goes where there is no Python."""
-    for name in ("labels", "seccomp"):
+    for name in ("labels", "landlock", "seccomp"):
         __import__(f"rktpy.isolate.{name}")
 
 
@@ -172,9 +172,9 @@ def app_unit(app: PodApp, root: Root, restricted: Restricted, devices: tuple[str
     user = app_user(app, root)
     environment = app_environment(app.name, app.app, user)
     program = program_finder(app, root)(app.app.exec[0])
-    settings = Settings(app, restricted.machine, user.uid)
+    settings = Settings(app, restricted.machine, user.uid, root)
     lines = tuple(settings.lines)
-    spec = AppUnit(app, user, environment, program, lines, restricted.mutable, restricted.interactive, devices)
+    spec = AppUnit(app, user, environment, program, lines, restricted.mutable, restricted.interactive, devices, settings.wrapper)
     return spec, [*settings.report, *environment_report(app.name, environment)]
 
 

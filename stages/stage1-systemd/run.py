@@ -34,6 +34,7 @@ from rktpy.stage1.systemd.app_units import start_units
 from rktpy.stage1.systemd.finish import CGROUPS_FILE, clean_up
 from rktpy.stage1.systemd.first_process import become_systemd
 from rktpy.stage1.systemd.launch import Pipes, become_monitor, monitor_program, open_console, open_ends
+from rktpy.stage1.systemd.machine import register
 from rktpy.stage1.systemd.network import connect
 from rktpy.stage1.systemd.pod import load_pod, run_arguments, systemd_programs
 from rktpy.stage1.systemd.pod_files import write_pod_files
@@ -106,6 +107,7 @@ def _launch(pod: Pod, mounts: list[tuple[VolumeMount, ...]], lock: int) -> NoRet
     if users is not None:
         write_id_maps(pid, users)
     pipes.say(b"g")
+    register(pod, pid)
     connected = connect(pod, pid)
     report = (*read_report(pipes.read_report()), *limited, *connected.report)
     write_file(names.REPORT_FILE, write_report(report))
