@@ -16,7 +16,7 @@ from rktpy.isolate.plan import Operation
 from rktpy.isolate.volumes import choose_mounts, volume_operations
 from rktpy.linux import constants as c
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, device_nodes
+from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, device_nodes, working_directory
 from rktpy.stage1.systemd.pod_units import TERMINAL
 
 TYPE_CHECKING = False
@@ -77,6 +77,7 @@ def app_root(
         Bind(f"{pod_root}{KERNEL_SYS}", "/sys", recursive=True),
         Tmpfs("/dev", "mode=755,size=64k,nr_inodes=1m", c.MS_NOSUID | c.MS_STRICTATIME),
         *device_nodes("/dev"),
+        *working_directory(app.app.working_directory or "/"),
         *[Bind(f"{pod_root}/dev/{name}", f"/dev/{name}") for name in ("pts", "shm", "mqueue")],
         Bind(f"{pod_root}/{TERMINAL if interactive else 'dev/console'}", "/dev/console"),
         Bind(f"{pod_root}{_JOURNAL}", _JOURNAL),

@@ -16,7 +16,7 @@ from rktpy.formats import stage1 as names
 from rktpy.formats.stage1 import Enforcement
 from rktpy.isolate.plan import shown
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_units import APPS, TERMINAL
+from rktpy.stage1.systemd.pod_units import APPS, TERMINAL, WORKING_DIRECTORY
 from rktpy.stage1.systemd.unit_text import command, plain, quoted, unit
 
 TYPE_CHECKING = False
@@ -178,7 +178,7 @@ def _confinement(spec: AppUnit) -> list[Setting]:
         ("RootDirectoryStartOnly", "yes"),  # the shell that notes the end runs in the pod's root
         ("PrivateMounts", "yes"),
         ("MountAPIVFS", "no"),
-        ("WorkingDirectory", quoted_path(spec.app.app.working_directory or "/")),
+        ("WorkingDirectory", WORKING_DIRECTORY[0]),
         ("User", str(user.uid)),
         ("Group", str(user.gid)),
     ]
@@ -223,11 +223,6 @@ def _streams(spec: AppUnit, *, handlers: bool = False) -> list[Setting]:
             value = "null" if name == "stdin" else "journal"
         settings.append((setting, value))
     return settings
-
-
-def quoted_path(path: str) -> str:
-    """A path for a setting that takes one and unquotes nothing (WorkingDirectory)."""
-    return path.replace("%", "%%")
 
 
 def _valid(name: str) -> bool:

@@ -23,7 +23,7 @@ import stat
 
 from rktpy.isolate.mounts import Bind, BindRoot, Filesystem, MaskPath, Mkdir, Mknod, RemountReadonly, Symlink, Tmpfs
 from rktpy.linux import constants as c
-from rktpy.stage1.systemd.pod_units import TERMINAL
+from rktpy.stage1.systemd.pod_units import TERMINAL, WORKING_DIRECTORY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,6 +67,12 @@ def device_nodes(directory: str) -> Iterable[Operation]:
     yield Mknod(f"{directory}/{_TUN[0]}", stat.S_IFCHR, *_TUN[1:])
 
 
+def working_directory(path: str) -> Iterable[Operation]:
+    """Links that let :data:`WORKING_DIRECTORY` lead to ``path``."""
+    yield Symlink(WORKING_DIRECTORY[0], WORKING_DIRECTORY[1])
+    yield Symlink(WORKING_DIRECTORY[1], path)
+
+
 def pod_root(groups: tuple[Group, ...], *, terminal: str, console: str, protect: bool) -> tuple[Operation, ...]:
     """What makes the directory of a pod's stage1 the root of its systemd.
 
@@ -82,6 +88,7 @@ def pod_root(groups: tuple[Group, ...], *, terminal: str, console: str, protect:
         *_cgroups(groups),
         Tmpfs("/dev", "mode=755,size=64k,nr_inodes=1m", c.MS_NOSUID | c.MS_STRICTATIME),
         *device_nodes("/dev"),
+        *working_directory("/"),
         Filesystem("devpts", "/dev/pts", "newinstance,ptmxmode=0666,mode=620,gid=5", c.MS_NOSUID | c.MS_NOEXEC),
         Tmpfs("/dev/shm", "mode=1777", c.MS_NOSUID | c.MS_NODEV),
         Filesystem("mqueue", "/dev/mqueue"),
