@@ -12,9 +12,8 @@ Hot-path module.
 
 from __future__ import annotations
 
-from time import gmtime
-
 from rktpy.errors import FormatError
+from rktpy.formats.cri_line import log_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,19 +26,6 @@ LOG_MODE_PLAIN = "k8s-plain"  # the value of the annotation LOG_MODE
 STDOUT_MARK = b"<6>"
 STDERR_MARK = b"<3>"
 _WORST_OF_STDOUT = 4
-
-
-def log_line(when_ns: int, stream: str, message: bytes, *, partial: bool = False) -> bytes:
-    """The lines, each with its newline, for one piece of output that was written at ``when_ns`` (since the epoch, UTC).
-
-    ``stream`` is ``stdout`` or ``stderr``; ``partial`` says that the last line is not finished. A newline inside ``message``
-    begins a new line.
-    """
-    head = f"{_time(when_ns)} {stream} ".encode()
-    *whole, last = message.split(b"\n")
-    lines = [b"%sF %s\n" % (head, line) for line in whole]
-    lines.append(b"%s%s %s\n" % (head, b"P" if partial else b"F", last))
-    return b"".join(lines)
 
 
 def log_line_of_entry(entry: Mapping[str, Any]) -> bytes:
@@ -82,9 +68,3 @@ def _text(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return "" if value is None else str(value)
-
-
-def _time(when_ns: int) -> str:
-    seconds, rest = divmod(when_ns, 1_000_000_000)
-    t = gmtime(seconds)
-    return f"{t.tm_year:04}-{t.tm_mon:02}-{t.tm_mday:02}T{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02}.{rest:09}Z"

@@ -100,6 +100,7 @@ STATUS_DIR = "rkt/status"
 ENV_DIR = "rkt/env"
 IOMUX_DIR = "rkt/iottymux"
 JOURNAL_DIR = "var/log/journal"  # below it a directory named by the pod's UUID without dashes
+_UNITS_OF_APPS = ("handlers", "iomux")  # templates, with the app's name behind an @
 READY_FILE = "rkt/supervisor-status"
 RESOLV_CONF = "etc/rkt-resolv.conf"
 HOSTS = "etc/rkt-hosts"
@@ -142,8 +143,8 @@ def started_file(app: str) -> str:
 
 
 def journal_units(app: str) -> tuple[str, ...]:
-    """The units under whose names the pod's journal has the output of an app: its own, and those of its multiplexer."""
-    return (f"{app}.service", f"iomux@{app}.service", f"ttymux@{app}.service")
+    """The units under whose names the pod's journal has the output of an app: its own, its event handlers', its multiplexer's."""
+    return (f"{app}.service", *[f"{prefix}@{app}.service" for prefix in _UNITS_OF_APPS])
 
 
 def app_of_unit(unit: str) -> str:
@@ -151,8 +152,8 @@ def app_of_unit(unit: str) -> str:
     name, dot, kind = unit.rpartition(".")
     if not dot or kind != "service":
         return ""
-    multiplexer, at, app = name.partition("@")
-    return app if at and multiplexer in ("iomux", "ttymux") else name
+    prefix, at, app = name.partition("@")
+    return app if at and prefix in _UNITS_OF_APPS else name
 
 
 class EntryPoints(Record):

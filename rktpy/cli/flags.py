@@ -56,7 +56,7 @@ GLOBAL: tuple[Flag, ...] = (
 )
 
 STAGE1: tuple[Flag, ...] = (
-    ("stage1", "stage1", "", "stage1 that comes with rktpy, by its short name (fly)"),
+    ("stage1", "stage1", "", "stage1 that comes with rktpy, by its short name (systemd, fly)"),
     ("stage1-from-dir", "stage1", "", "file name of a stage1 image in the stage1 images directory"),
     ("stage1-hash", "stage1", "", "ID of a stored stage1 image"),
     ("stage1-name", "stage1", "", "name of a stage1 image, found in the store or by discovery"),
@@ -166,8 +166,8 @@ MOUNT_VOLUME: tuple[Flag, ...] = (
         "mnt-volume",
         "image-mount-volume",
         "",
-        "name=NAME,kind=host,source=PATH,target=PATH[,readOnly=BOOL][,recursive=BOOL] or name=NAME,kind=empty,target=PATH"
-        "[,mode=MODE][,uid=UID][,gid=GID]: volume for this app and where it goes",
+        "volume for this app and where it goes: name=NAME,target=PATH,kind=host,source=PATH[,readOnly=BOOL] or"
+        " name=NAME,target=PATH,kind=empty[,mode=MODE], and what else --volume of run takes",
     ),
 )
 

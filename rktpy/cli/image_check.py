@@ -6,6 +6,7 @@ from rktpy.cli.output import out
 from rktpy.cli.pod_arguments import no_arguments
 from rktpy.cli.pods_in_use import trees_and_images
 from rktpy.cli.settings import settings
+from rktpy.errors import RktpyError
 from rktpy.log import note
 from rktpy.store.store import Store
 
@@ -19,7 +20,12 @@ def run(arguments: Arguments) -> int:
     no_arguments(arguments)
     repair = arguments.switch("repair")
     data_dir = settings(arguments).data_dir
-    trees = trees_and_images(data_dir)[0] if repair else ()
+    trees: frozenset[str] = frozenset()
+    try:
+        trees, _images = trees_and_images(data_dir)
+    except RktpyError:
+        if repair:
+            raise
     problems = Store(data_dir, create=False).check(repair=repair, deep=not arguments.switch("quick"), trees_in_use=trees)
     broken = 0
     for problem in problems:

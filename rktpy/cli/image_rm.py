@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rktpy.cli.image_ids import shown_id
 from rktpy.cli.output import out
-from rktpy.cli.pods_in_use import trees_and_images
+from rktpy.cli.pods_in_use import in_use
 from rktpy.cli.report import report
 from rktpy.cli.settings import settings
 from rktpy.errors import RktpyError, UsageError
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def run(arguments: Arguments) -> int:
-    """Remove images; an error with one of them does not keep the others from being removed."""
+    """Remove images; an error with one of them does not keep the others from being removed.
+
+    As with rkt, an image may be removed while pods use it: they keep its tree, which image gc removes after them.
+    """
     if not arguments.args:
         raise UsageError("must provide at least one image ID")
     g = settings(arguments)
@@ -33,10 +36,10 @@ def run(arguments: Arguments) -> int:
             failed += 1
     removed = 0
     with store.prepare_lock(exclusive=True):
-        trees, _images = trees_and_images(g.data_dir, exited=False)
+        used = in_use(g.data_dir)
         for image_id in wanted:
             try:
-                store.remove_image(image_id, trees)
+                store.remove_image(image_id, used.trees, used.needed)
             except RktpyError as error:
                 report("rm", _about(image_id, error))
                 failed += 1

@@ -162,7 +162,7 @@ class Arguments:
 
 
 def switched_off(name: str) -> bool:
-    """Whether the environment switches off what rkt calls the experiment ``name`` (docs/adr/0010).
+    """Whether the environment switches off what rkt calls the experiment ``name`` (docs/adr/0014).
 
     RKTPY_EXPERIMENT_NAME counts, and where it is not set RKT_EXPERIMENT_NAME; whatever is not a true value is a false one, as in
     rkt. Where neither is set it is on, as it never is in rkt.

@@ -11,6 +11,7 @@ who does not want ours. Hot-path module.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 
@@ -82,6 +83,24 @@ def parse_arguments(text: str, network: str) -> tuple[tuple[str, str], ...]:
             raise UsageError(f'network "{network}" provided with invalid arguments: {entry!r} is not of the form K=V')
         pairs.append((name, value))
     return tuple(pairs)
+
+
+def lock_networks(local_config: str, *, exclusive: bool = False) -> int:
+    """Lock the directory of the user's networks; close the descriptor to unlock it. -1 when there is none to lock.
+
+    Who sets networks up shares the lock and waits for it; the ``exclusive`` one is for the collection of garbage, which does not
+    wait (-1 as well). Raises OSError.
+    """
+    try:
+        fd = os.open(f"{local_config}/{NET_DIR}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return -1
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)
+    except BlockingIOError:
+        os.close(fd)
+        return -1
+    return fd
 
 
 def choose_networks(selection: Selection, local_config: str) -> tuple[Chosen, ...]:

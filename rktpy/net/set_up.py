@@ -10,6 +10,8 @@ module.
 
 from __future__ import annotations
 
+import os
+
 from rktpy.errors import NetworkError, StateError, UsageError, innermost
 from rktpy.formats.cni.cache import Attachment
 from rktpy.formats.cni.configuration import BANDWIDTH, DNS_CAPABILITY, PORT_MAPPINGS, Network
@@ -20,7 +22,7 @@ from rktpy.net.attach import IncompatibleVersion, add, delete, negotiate
 from rktpy.net.execute import find_plugin, plugin_dirs
 from rktpy.net.namespace import hold_namespace, namespace_path, raise_loopback
 from rktpy.net.records import NetworkRecords, config_path
-from rktpy.net.selection import Chosen, Selection, choose_networks, parse_arguments
+from rktpy.net.selection import Chosen, Selection, choose_networks, lock_networks, parse_arguments
 from rktpy.record import Record
 
 TYPE_CHECKING = False
@@ -113,7 +115,17 @@ def set_up(
     wishes = wishes or Wishes()
     if selection.host:
         raise UsageError("the host's network is not set up for a pod")
-    chosen = choose_networks(selection, local_config)
+    lock = lock_networks(local_config) if local_config else -1
+    try:
+        return _set_up(pod_fd, uuid, netns_fd, choose_networks(selection, local_config), plugin_dirs(local_config), wishes)
+    finally:
+        if lock >= 0:
+            os.close(lock)
+
+
+def _set_up(
+    pod_fd: int, uuid: str, netns_fd: int, chosen: tuple[Chosen, ...], dirs: tuple[str, ...], wishes: Wishes
+) -> PodNetworks:
     if not chosen and wishes.ports:
         raise UsageError("--port flag does not work with 'none' networking")
     if not chosen:
@@ -125,7 +137,7 @@ def set_up(
     try:
         if records.has_attachments() or records.netns():
             raise StateError(f"the networks of pod {uuid} were set up already")
-        planned = _plan(chosen, uuid, plugin_dirs(local_config), wishes)
+        planned = _plan(chosen, uuid, dirs, wishes)
         try:
             _write_down(records, planned, uuid, netns_fd)
             if wishes.ports:

@@ -53,8 +53,8 @@ def check(layout: Layout, *, repair: bool, deep: bool, trees_in_use: Collection[
     """Everything that is not as it should be; an empty list for a sound store.
 
     With ``deep`` every blob is read and hashed, and every rendered tree compared with its images. With ``repair`` findings
-    are put right where that is possible; ``trees_in_use`` are never touched. Raises StoreError when the store cannot be
-    examined.
+    are put right where that is possible; ``trees_in_use`` (by pods) are never touched, and may outlive their images. Raises
+    StoreError when the store cannot be examined.
     """
     problems: list[Problem] = []
     for part in (_directories, _index, _records, _manifests, _blobs, _trees, _dependencies, _temporary):
@@ -212,21 +212,23 @@ def _trees(layout: Layout, deep: bool, in_use: Collection[str]) -> Iterator[_Fin
         if not is_tree_id(name):
             yield _Finding("broken", f"tree/{name}", "is not a rendered tree")
             continue
-        severity, detail = _tree(layout, name, ids, deep)
+        severity, detail = _tree(layout, name, ids, deep, used=name in in_use)
         if detail and os.path.exists(layout.tree(name)):
             yield _Finding(severity, name, detail, None if name in in_use else partial(trees.remove, layout, name))
 
 
-def _tree(layout: Layout, name: str, ids: Collection[str], deep: bool) -> tuple[str, str]:
+def _tree(layout: Layout, name: str, ids: Collection[str], deep: bool, *, used: bool) -> tuple[str, str]:
     if marker(layout, name) is None:
         return "broken", "tree without marker"
     if not tree_ready(layout, name):
         return "leftover", "tree of an earlier boot that was not written out"
     if not os.path.isdir(layout.tree(name) + "/rootfs"):
         return "broken", "tree without rootfs"
-    if trees.image_of(layout, name) not in ids:
+    orphan = trees.image_of(layout, name) not in ids
+    if orphan and not used:
         return "leftover", "tree of an image that is not in the store"
-    if deep:
+    # Of a tree that pods keep beyond its image there may be nothing left that it could be compared with.
+    if deep and not (orphan and not os.path.exists(layout.tree(name) + "/hash")):
         from rktpy.store.verify import verify_tree
 
         try:

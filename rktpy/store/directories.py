@@ -35,6 +35,7 @@ class Directories:
     ``max_depth`` bounds the components of a path, ``max_bytes`` its length. ``made_here(path)`` says whether a path was made by
     the layer that is being unpacked. ``times`` are the modification times, in nanoseconds since the epoch, and ``inherited`` the
     default ACLs that directories get in the end; ``implied`` counts directories that were made without having been asked for.
+    ``replaced`` tells whether anything has been removed again.
     """
 
     def __init__(self, root_fd: int, max_depth: int, max_bytes: int, made_here: Callable[[bytes], bool]) -> None:
@@ -45,6 +46,7 @@ class Directories:
         self.times: dict[bytes, int] = {}
         self.inherited: dict[bytes, bytes] = {}
         self.implied = 0
+        self.replaced = False
         self.names_bytes = 0
 
     @property
@@ -73,6 +75,7 @@ class Directories:
 
     def remove(self, directory: Directory, path: bytes, name: bytes) -> None:
         """Remove ``name`` in ``directory``, whatever it is; ``path`` is its whole path. Raises OSError."""
+        self.replaced = True
         try:
             os.unlink(name, dir_fd=directory.fd)
         except IsADirectoryError:
@@ -142,6 +145,7 @@ class Directories:
             path = above_path + b"/" + name if above_path else name
             if self._made_here(path):
                 raise ArchiveError(f"passes through {printable(path)}, which is no directory") from None
+            self.replaced = True
             os.unlink(name, dir_fd=above.fd)
         os.mkdir(name, 0o755, dir_fd=above.fd)
         fd = os.open(name, _OPEN, dir_fd=above.fd)

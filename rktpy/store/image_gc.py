@@ -10,7 +10,7 @@ import time
 from os import listdir
 from typing import TYPE_CHECKING
 
-from rktpy.errors import NotFoundError, RktpyError, StateError, StoreError
+from rktpy.errors import NotFoundError, RktpyError, StoreError
 from rktpy.record import Record
 from rktpy.store import images, listing, locks, lookup, remotes, trees
 from rktpy.store.temporary import sweep
@@ -60,7 +60,7 @@ def collect(layout: Layout, grace_ns: int, in_use: Callable[[], tuple[Collection
             try:
                 images.remove(layout, image_id, used_trees)
                 removed_images.append(image_id)
-            except (NotFoundError, StateError):
+            except NotFoundError:
                 continue
             except RktpyError as error:
                 failures.append((image_id, error))

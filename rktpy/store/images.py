@@ -10,7 +10,7 @@ import time
 from os import listdir, stat, unlink
 from typing import TYPE_CHECKING, Any
 
-from rktpy.errors import NotFoundError, StateError, StoreError
+from rktpy.errors import DigestMismatch, InputError, NotFoundError, StoreError
 from rktpy.formats.aci.manifest import ImageManifest
 from rktpy.formats.aci.types import NameValue
 from rktpy.store import locks
@@ -83,20 +83,20 @@ def _kin(one: ImageRecord, other: ImageRecord) -> bool:
     return one.name == other.name and beside_version(one) == beside_version(other)
 
 
-def remove(layout: Layout, image_id: str, trees_in_use: Collection[str]) -> None:
-    """Remove an image, the trees rendered for it, and the blobs that no other image needs.
+def remove(layout: Layout, image_id: str, trees_in_use: Collection[str], trees_needed: Collection[str] = ()) -> None:
+    """Remove an image, the trees rendered for it that no pod uses, and the blobs that no other image needs.
 
-    ``trees_in_use``: IDs of the trees that pods use; the image of one of them is not removed. A damaged record can be removed
-    too. Raises NotFoundError, StateError when the image is in use, StoreError.
+    ``trees_in_use``: IDs of the trees that pods use, which stay until the next collection after those pods. ``trees_needed``: of
+    those, the trees without which a pod cannot run or be run; they are made to last without the image. A damaged record can be
+    removed too. Raises NotFoundError, StoreError, and what rendering raises for a needed tree that a restart of the machine has
+    made doubtful.
     """
     from rktpy.store import remotes, trees
 
-    trees_of_image = trees.trees_of(layout, image_id)
-    for tree_id in trees_of_image:
-        if tree_id in trees_in_use:
-            raise StateError(f"image {image_id} is used by a pod")
-    for tree_id in trees_of_image:
-        trees.remove(layout, tree_id)
+    _make_last(layout, image_id, trees_needed)
+    for tree_id in trees.trees_of(layout, image_id):
+        if tree_id not in trees_in_use:
+            trees.remove(layout, tree_id)
     try:
         with (
             locks.acquire(layout.image_lock(image_id), exclusive=True) as image_lock,
@@ -118,6 +118,33 @@ def remove(layout: Layout, image_id: str, trees_in_use: Collection[str]) -> None
         remove_unreferenced(layout, blobs)
     except OSError as error:
         raise StoreError(f"cannot remove image {image_id}") from error
+
+
+def _make_last(layout: Layout, image_id: str, trees_needed: Collection[str]) -> None:
+    """Write out those of the trees ``trees_needed`` that could not be rendered again without the image."""
+    from rktpy.store import trees
+    from rktpy.store.tree_ready import SYNCED, marker, tree_ready
+
+    pending: list[str] = []
+    for tree_id in trees_needed:
+        top = trees.image_of(layout, tree_id)
+        # An ACI may be a dependency of any other.
+        concerned = top == image_id or (top.startswith("sha512-") and image_id.startswith("sha512-"))
+        if not concerned or marker(layout, tree_id) in (None, SYNCED):
+            continue
+        if not tree_ready(layout, tree_id):
+            try:
+                read_record(layout, top)
+            except (NotFoundError, StoreError):
+                continue  # lost already
+            try:
+                trees.ensure(layout, top)
+            except (NotFoundError, InputError, DigestMismatch):
+                # A blob or a dependency was lost, or there are others now: nothing that this removal changes.
+                continue
+        pending.append(tree_id)
+    if pending:
+        trees.settle(layout, pending)
 
 
 def referenced_blobs(layout: Layout) -> set[str] | None:

@@ -13,10 +13,13 @@
                 rootfs/                   the files
                 manifest                  the runnable view of the image that it was rendered for
                 image                     that image's ID
+                size                      bytes of the files in rootfs/, see tree_size.py; made again when it is missing
                 hash                      content hash of rootfs/, see trees.py for when it is written
                 rendered                  marker, the last file written: "synced", or the boot ID of an unsynced tree
             remotes/<sha256 of the URL>   what is known of a download URL (ETag, expiry), JSON
             db/index.sqlite               an accelerator for many images; rebuilt from images/ at any time
+            db/key-<fingerprint>          what GnuPG said of a trusted key file, see stage0's signing_keys.py; asked again
+                                          when it is missing
             tmp/                          everything half-made, see temporary.py
             imagelocks/<image id>         flock: shared while the image's blobs are read, exclusive while it is removed
             imagelocks/records            flock: exclusive while files under images/ are changed
@@ -106,6 +109,10 @@ class Layout:
     def manifest(self, image_id: str) -> str:
         """Path of an image's runnable view."""
         return f"{self.manifests}/{_checked(image_id)}"
+
+    def key_state(self, fingerprint: str) -> str:
+        """Path of what is known of a key of the keystore, by its hex fingerprint."""
+        return f"{self.cas}/db/key-{fingerprint}"
 
     def image_lock(self, image_id: str) -> str:
         """Path of an image's lock file."""

@@ -16,6 +16,7 @@ from rktpy.linux.remove_tree import remove_contents
 from rktpy.record import Record
 from rktpy.store.limits import Limits, limits_in_force
 from rktpy.store.pipeline import LayerSource, PlainStream, Readable
+from rktpy.store.tree_size import measure
 from rktpy.store.unpack import Unpacker, UnpackOptions
 from rktpy.store.whitelist import AciSelection, Whitelists
 
@@ -34,13 +35,15 @@ class AciSource(Record):
 class RenderStats(Record):
     """What was unpacked: ``entries`` of archives, ``bytes`` of files, ``archive_bytes`` of plain tars.
 
-    ``attributes_left_out`` counts extended attributes that could not be or must not be set.
+    ``attributes_left_out`` counts extended attributes that could not be or must not be set. ``tree_bytes`` is the size of the
+    tree, see :mod:`rktpy.store.tree_size`.
     """
 
     entries: int
     bytes: int
     archive_bytes: int
     attributes_left_out: int
+    tree_bytes: int
 
 
 DEFAULT_OPTIONS = UnpackOptions()
@@ -70,7 +73,7 @@ def render_oci(
             size = _total(size, stream, limits)
             stream.close()
         unpacker.finish()
-        return RenderStats(unpacker.entries, unpacker.bytes, size, unpacker.attributes_left_out)
+        return _stats(unpacker, size, dest)
 
 
 def render_aci(
@@ -99,7 +102,17 @@ def render_aci(
             size = _total(size, stream, limits)
             stream.close()
         unpacker.finish()
-        return RenderStats(unpacker.entries, unpacker.bytes, size, unpacker.attributes_left_out)
+        return _stats(unpacker, size, dest)
+
+
+def _stats(unpacker: Unpacker, archive_bytes: int, dest: str) -> RenderStats:
+    tree_bytes = unpacker.tree_bytes
+    if tree_bytes is None:
+        try:
+            tree_bytes = measure(dest)
+        except OSError as error:
+            raise StoreError(f"cannot read the tree {dest}") from error
+    return RenderStats(unpacker.entries, unpacker.bytes, archive_bytes, unpacker.attributes_left_out, tree_bytes)
 
 
 def _oci_stream(stack: ExitStack, layer: LayerSource, limits: Limits) -> PlainStream:

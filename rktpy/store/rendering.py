@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rktpy.errors import NotFoundError, StoreError
 from rktpy.store import locks, lookup
 from rktpy.store.pipeline import FileSource, LayerSource
-from rktpy.store.render import AciSource, render_aci, render_oci
+from rktpy.store.render import AciSource, RenderStats, render_aci, render_oci
 
 if TYPE_CHECKING:
     from rktpy.store.dependencies import Step
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rktpy.store.paths import Layout
 
 
-def render_steps(layout: Layout, steps: list[Step], rootfs: str) -> None:
+def render_steps(layout: Layout, steps: list[Step], rootfs: str) -> RenderStats:
     """Make the directory ``rootfs`` and lay the images of ``steps`` down in it.
 
     Raises NotFoundError, ArchiveError, DigestMismatch, StoreError.
@@ -33,9 +33,8 @@ def render_steps(layout: Layout, steps: list[Step], rootfs: str) -> None:
             raise StoreError(f"cannot render into {rootfs}") from error
         top = records[steps[-1].image_id]
         if top.format == "oci":
-            render_oci(_layers(layout, top), rootfs)
-        else:
-            render_aci([_aci(layout, records[step.image_id], step) for step in steps], rootfs)
+            return render_oci(_layers(layout, top), rootfs)
+        return render_aci([_aci(layout, records[step.image_id], step) for step in steps], rootfs)
 
 
 def _aci(layout: Layout, record: ImageRecord, step: Step) -> AciSource:

@@ -255,12 +255,12 @@ class Store:
         """Held shared while trees are being tied to a new pod, exclusively by :meth:`gc`. A context manager."""
         return locks.acquire(self._writable().prepare_lock, exclusive=exclusive)
 
-    def remove_image(self, image_id: str, trees_in_use: Collection[str] = ()) -> None:
+    def remove_image(self, image_id: str, trees_in_use: Collection[str] = (), trees_needed: Collection[str] = ()) -> None:
         """Remove an image and what only it needs. See :func:`rktpy.store.images.remove`."""
         from rktpy.store import images
 
         self.close()
-        images.remove(self._writable(), image_id, trees_in_use)
+        images.remove(self._writable(), image_id, trees_in_use, trees_needed)
 
     def gc(self, grace_ns: int, in_use: Callable[[], tuple[Collection[str], Collection[str]]]) -> Collected:
         """Remove what is not needed. See :func:`rktpy.store.image_gc.collect`."""

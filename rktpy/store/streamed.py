@@ -41,6 +41,7 @@ class StreamedTree:
         self._fresh: Temporary | None = None
         self._thread: Thread | None = None
         self._error: BaseException | None = None
+        self._tree_bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -106,7 +107,7 @@ class StreamedTree:
             return trees.ensure(self._layout, image_id)
         with fresh, locks.acquire(self._layout.tree_lock(wanted), exclusive=True):
             if not tree_ready(self._layout, wanted):
-                trees.complete(self._layout, fresh, image_id)
+                trees.complete(self._layout, fresh, image_id, self._tree_bytes)
                 trees.put_in_place(self._layout, wanted, fresh)
         return wanted
 
@@ -140,7 +141,7 @@ class StreamedTree:
 
         try:
             mkdir(path + "/rootfs", 0o755)
-            render_oci(sources, path + "/rootfs")
+            self._tree_bytes = render_oci(sources, path + "/rootfs").tree_bytes
         except OSError as error:
             self._error = StoreError("cannot render the image")
             self._error.__cause__ = error

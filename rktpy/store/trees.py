@@ -15,13 +15,15 @@ from os import O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_RDONLY, O_WRONLY, clos
 from os import open as open_fd
 
 from rktpy.errors import StoreError
-from rktpy.store import dependencies, locks, lookup
+from rktpy.store import dependencies, locks, lookup, tree_size
 from rktpy.store.paths import TREE_MODE, is_tree_id
 from rktpy.store.temporary import create_directory, sync_directory, take_out, write_all, write_durably
 from rktpy.store.tree_ready import SYNCED, boot_id, marker, tree_id, tree_ready
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from rktpy.store.paths import Layout
     from rktpy.store.temporary import Temporary
 
@@ -58,8 +60,8 @@ def render_aside(layout: Layout, steps: list[dependencies.Step], image_id: str) 
 
     fresh = begin(layout)
     try:
-        render_steps(layout, steps, fresh.path + "/rootfs")
-        complete(layout, fresh, image_id)
+        rendered = render_steps(layout, steps, fresh.path + "/rootfs")
+        complete(layout, fresh, image_id, rendered.tree_bytes)
     except OSError as error:
         fresh.close()
         raise StoreError(f"cannot render image {image_id}") from error
@@ -83,12 +85,13 @@ def begin(layout: Layout) -> Temporary:
     return fresh
 
 
-def complete(layout: Layout, fresh: Temporary, image_id: str) -> None:
-    """Write what belongs beside the root file system of a rendered tree. The image is in the store."""
+def complete(layout: Layout, fresh: Temporary, image_id: str, size: int) -> None:
+    """Write what belongs beside the root file system of a rendered tree of ``size`` bytes. The image is in the store."""
     try:
         for name, data in (
             ("manifest", lookup.read_file(layout.manifest(image_id))),
             ("image", image_id.encode()),
+            ("size", tree_size.note(size)),
             ("rendered", boot_id() or _written_out(fresh.fd)),
         ):
             _write_file(f"{fresh.path}/{name}", data)
@@ -161,13 +164,14 @@ def trees_of(layout: Layout, image_id: str) -> list[str]:
     return [wanted for wanted in tree_ids(layout) if image_of(layout, wanted) == image_id]
 
 
-def settle(layout: Layout) -> list[str]:
-    """Write out the trees that vouch for themselves only until the machine restarts; returns their IDs.
+def settle(layout: Layout, among: Collection[str] | None = None) -> list[str]:
+    """Write out the trees (those ``among``, or all) that vouch for themselves only until the machine restarts; returns their IDs.
 
     Called by the garbage collection, long after rendering as a rule, when the kernel has written most of it anyway.
     """
     boot = boot_id()
-    pending = [(wanted, _marker_file(layout, wanted)) for wanted in tree_ids(layout) if boot and marker(layout, wanted) == boot]
+    ids = tree_ids(layout) if among is None else among
+    pending = [(wanted, _marker_file(layout, wanted)) for wanted in ids if boot and marker(layout, wanted) == boot]
     if not pending:
         return []
     from rktpy.linux.syscalls import syncfs

@@ -51,6 +51,7 @@ class Unpacker:
         self._what = ""
         self.entries = 0
         self.bytes = 0
+        self._made_bytes = 0
         os.fchmod(root_fd, 0o755)
         os.fchown(root_fd, 0, 0)
         self._directories.refresh_root()
@@ -59,6 +60,11 @@ class Unpacker:
     def attributes_left_out(self) -> int:
         """How many extended attributes were not set, because the file system has no such ones or because they are overlayfs's."""
         return self._attributes.left_out
+
+    @property
+    def tree_bytes(self) -> int | None:
+        """What :func:`rktpy.store.tree_size.measure` would count; None when that is not known, because files were replaced."""
+        return None if self._directories.replaced else self._made_bytes
 
     def apply(
         self, reader: TarReader, what: str, *, select: Callable[[TarEntry], bytes | None] | None = None, first: bool
@@ -188,6 +194,7 @@ class Unpacker:
 
     def _file(self, entry: TarEntry, directory: Directory, path: bytes, name: bytes, reader: TarReader) -> None:
         mode = entry.mode
+        self._made_bytes += entry.size
         try:
             fd = os.open(name, _CREATE, mode & 0o777, dir_fd=directory.fd)
         except FileExistsError:
@@ -220,6 +227,7 @@ class Unpacker:
             if stat.S_ISDIR(os.stat(name, dir_fd=directory.fd, follow_symlinks=False).st_mode):
                 fresh = False
             else:
+                self._directories.replaced = True
                 os.unlink(name, dir_fd=directory.fd)
                 os.mkdir(name, mode & 0o777, dir_fd=directory.fd)
         if not fresh or not directory.owned or entry.uid or entry.gid:
@@ -286,6 +294,7 @@ class Unpacker:
     def _make(self, entry: TarEntry, dir_fd: int, name: bytes) -> None:
         if entry.type == "symlink":
             os.symlink(entry.link, name, dir_fd=dir_fd)
+            self._made_bytes += len(entry.link)
         elif entry.type == "fifo":
             os.mkfifo(name, entry.mode & 0o777, dir_fd=dir_fd)
         else:

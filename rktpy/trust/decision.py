@@ -1,14 +1,15 @@
 """The trust decision: may this image run? A value without I/O.
 
 :func:`decide` is asked at every fetch and again at every start. It is handed facts (the image, the signatures that were checked,
-the keys trusted for the image's name, what the user switched off) and answers with a :class:`Decision` that lists every rule and
-signature it looked at and why. Only ``accepted`` runs; ``undecided`` (the facts could not be had) is never an acceptance.
+the keys trusted for the image's name and what is known of them, what the user switched off) and answers with a
+:class:`Decision` that lists every rule and signature it looked at and why. Only ``accepted`` runs; ``undecided`` (the facts could
+not be had) is never an acceptance.
 
 Rules (rkt 1.30 ``Documentation/signing-and-verification-guide.md``; RFC 4880):
 
 - ``--insecure-options=image`` accepts any image, and is recorded as what allowed it.
 - An ACI is accepted when a good detached OpenPGP signature over the file as distributed was made by a key that the keystore
-  trusts for the image's name now.
+  trusts for the image's name now, and that key is neither revoked nor expired now.
 - An OCI image has no signature family that this policy can check, so it is rejected.
 
 Hot-path module.
@@ -22,6 +23,7 @@ from rktpy.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from rktpy.trust.keystore import TrustedKey
@@ -32,6 +34,8 @@ UNDECIDED = "undecided"
 
 #: What allows any image, as it is recorded.
 INSECURE_IMAGE = "--insecure-options=image"
+KEY_EXPIRED = "the signing key has expired"
+KEY_REVOKED = "the signing key was revoked"
 #: The family of detached OpenPGP signatures in stored evidence.
 OPENPGP = "openpgp"
 
@@ -90,6 +94,50 @@ class SignatureFact(Record):
         return cls(**values)
 
 
+class KeyState(Record):
+    """What GnuPG says of one file of the keystore.
+
+    ``keys`` tells of its primary key and of each subkey, by fingerprint (lower-case hex), when the key expires (seconds since the
+    epoch, 0 for never) and whether it has been revoked.
+    """
+
+    keys: dict[str, tuple[int, bool]]
+
+    def problem(self, fingerprint: str, now: int) -> str:
+        """Why the key must not be relied on at the time ``now``; empty if it may."""
+        if fingerprint not in self.keys:
+            return "the signing key is not in the trusted key's file"
+        expires, revoked = self.keys[fingerprint]
+        if revoked:
+            return KEY_REVOKED
+        return KEY_EXPIRED if expires and expires <= now else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {key: {"expires": expires, "revoked": revoked} for key, (expires, revoked) in self.keys.items()}
+
+    @classmethod
+    def from_dict(cls, doc: Any) -> KeyState:
+        """Read the JSON form. Raises :class:`FormatError`."""
+        keys: dict[str, tuple[int, bool]] = {}
+        for key, value in _object(doc).items():
+            facts = _object(value)
+            expires, revoked = facts.get("expires"), facts.get("revoked")
+            if type(expires) is not int or type(revoked) is not bool:
+                raise FormatError(_KEY_STATE, key, "must tell expires and revoked")
+            keys[key] = (expires, revoked)
+        return cls(keys)
+
+
+_KEY_STATE = "state of a key"
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise FormatError(_KEY_STATE, "", "must be an object")
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
 class Step(Record):
     """One rule or signature that was looked at: ``outcome`` is ``accepts``, ``rejects`` or ``skipped``."""
 
@@ -99,22 +147,27 @@ class Step(Record):
 
 
 class Decision(Record):
-    """The answer. ``reason`` is one line; ``allowed_by`` names what accepted the image."""
+    """The answer. ``reason`` is one line; ``allowed_by`` names what accepted the image, ``signatures`` are those looked at."""
 
     image: Image
     verdict: str
     reason: str
     allowed_by: str = ""
     steps: tuple[Step, ...] = ()
+    signatures: tuple[SignatureFact, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The document kept with each pod; beside the image the evidence is kept, from which it is made again."""
+        """The document kept with each pod.
+
+        It holds the evidence too: when the image has been removed, the decision is made again from that.
+        """
         return {
             "image": {"id": self.image.id, "format": self.image.format, "name": self.image.name},
             "verdict": self.verdict,
             "reason": self.reason,
             "allowedBy": self.allowed_by,
             "steps": [{"rule": step.rule, "outcome": step.outcome, "reason": step.reason} for step in self.steps],
+            "signatures": [signature.to_dict() for signature in self.signatures],
         }
 
     def to_bytes(self) -> bytes:
@@ -134,13 +187,14 @@ def decide(
     signatures: tuple[SignatureFact, ...],
     keys: tuple[TrustedKey, ...],
     *,
+    states: Mapping[str, KeyState],
     insecure_image: bool,
     now: int,
 ) -> Decision:
     """Decide about one image.
 
-    ``signatures`` are the checked signatures at hand, ``keys`` what the keystore trusts for the image's name, ``now`` the clock
-    in seconds since the epoch.
+    ``signatures`` are the checked signatures at hand, ``keys`` what the keystore trusts for the image's name, ``states``
+    by fingerprint what is known of those keys that signed, ``now`` the clock in seconds since the epoch.
     """
     if insecure_image:
         step = Step(INSECURE_IMAGE, "accepts", "signature verification was switched off by the user")
@@ -150,13 +204,20 @@ def decide(
         return Decision(image, REJECTED, reason, "", (Step("oci", "rejects", reason),))
     if image.format != "aci":
         return Decision(image, UNDECIDED, f"image {image.id} has the unknown format {image.format!r}")
-    return _decide_aci(image, signatures, keys, now)
+    return _decide_aci(image, signatures, keys, states, now)
 
 
-def _decide_aci(image: Image, signatures: tuple[SignatureFact, ...], keys: tuple[TrustedKey, ...], now: int) -> Decision:
+def _decide_aci(
+    image: Image,
+    signatures: tuple[SignatureFact, ...],
+    keys: tuple[TrustedKey, ...],
+    states: Mapping[str, KeyState],
+    now: int,
+) -> Decision:
     trusted = {key.fingerprint: key for key in keys}
     steps: list[Step] = []
     winner = ""
+    unknown = ""
     for signature in signatures:
         rule = f"openpgp signature by {signature.signer or signature.key or 'an unknown key'}"
         key = trusted.get(signature.signer)
@@ -166,17 +227,29 @@ def _decide_aci(image: Image, signatures: tuple[SignatureFact, ...], keys: tuple
             steps.append(Step(rule, "rejects", f"the key is not trusted for {image.name}"))
         elif signature.expires and signature.expires <= now:
             steps.append(Step(rule, "rejects", "the signature has expired"))
+        elif signature.signer not in states:
+            unknown = f"it is not known whether key {signature.signer} may still be relied on"
+            steps.append(Step(rule, "skipped", unknown))
+        elif problem := _key_problem(states[signature.signer], signature, now):
+            steps.append(Step(rule, "rejects", problem))
         else:
             scope = f"prefix {key.prefix}" if key.prefix else "root key"
             steps.append(Step(rule, "accepts", f"trusted by {scope} ({key.path})"))
             winner = winner or f"openpgp:{key.fingerprint}"
     if winner:
-        return Decision(image, ACCEPTED, "signed by a trusted key", winner, tuple(steps))
+        return Decision(image, ACCEPTED, "signed by a trusted key", winner, tuple(steps), signatures)
+    if unknown:
+        return Decision(image, UNDECIDED, unknown, "", tuple(steps), signatures)
     if not steps:
         reason = f"image {image.name!r} has no signature (sign it, or try --insecure-options=image)"
         steps.append(Step("openpgp", "rejects", "no signature at hand"))
-    elif not trusted:
-        reason = "openpgp: signature made by unknown entity"
+    elif trusted and len(steps) == 1 and (signatures[0].problem or signatures[0].signer in trusted):
+        reason = steps[0].reason
     else:
-        reason = steps[0].reason if len(steps) == 1 and signatures[0].problem else "openpgp: signature made by unknown entity"
-    return Decision(image, REJECTED, reason, "", tuple(steps))
+        reason = "openpgp: signature made by unknown entity"
+    return Decision(image, REJECTED, reason, "", tuple(steps), signatures)
+
+
+def _key_problem(state: KeyState, signature: SignatureFact, now: int) -> str:
+    """What is wrong with the primary key, or with the subkey that made the signature."""
+    return state.problem(signature.signer, now) or (state.problem(signature.key, now) if signature.key else "")

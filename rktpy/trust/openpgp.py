@@ -17,7 +17,7 @@ import gnupg
 
 from rktpy.errors import FormatError, TrustUndecided
 from rktpy.formats import openpgp as packets
-from rktpy.trust.decision import SignatureFact
+from rktpy.trust.decision import KEY_EXPIRED, KEY_REVOKED, KeyState, SignatureFact
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def verify_detached(path: str, signature: bytes, keystore: Keystore, keys: tuple
     home = tempfile.mkdtemp(prefix="rktpy-gpg-")
     try:
         try:
-            gpg = gnupg.GPG(gnupghome=home, options=["--trust-model", "always", "--no-auto-key-retrieve", "--batch"])
+            gpg = _gpg(home)
             for key in keys:
                 gpg.import_keys(keystore.read(key))
             signature_file = os.path.join(home, "signature")
@@ -47,6 +47,44 @@ def verify_detached(path: str, signature: bytes, keystore: Keystore, keys: tuple
         return read_status(result.stderr or "")
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def examine(data: bytes) -> KeyState:
+    """What GnuPG says of the one public key in ``data``, a file of the keystore: its keys, their expiry and revocation.
+
+    A key that GnuPG does not take has no keys. Raises :class:`TrustUndecided` when GnuPG cannot be run.
+    """
+    home = tempfile.mkdtemp(prefix="rktpy-gpg-")
+    try:
+        try:
+            gpg = _gpg(home)
+            gpg.import_keys(data)
+            return read_key_listing(gpg.list_keys().data.decode("utf-8", "replace"))
+        except (OSError, ValueError) as error:
+            raise TrustUndecided("cannot run gpg to examine a key") from error
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def read_key_listing(listing: str) -> KeyState:
+    """The keys in GnuPG's output of ``--list-keys --with-colons`` (its ``doc/DETAILS``).
+
+    Revoked counts as well what GnuPG calls invalid or disabled. Raises ValueError for what is no such output.
+    """
+    keys: dict[str, tuple[int, bool]] = {}
+    current: tuple[int, bool] | None = None
+    for line in listing.split("\n"):
+        fields = [*line.split(":"), *[""] * 12]
+        if fields[0] in ("pub", "sub"):
+            current = (int(fields[6] or 0), fields[1][:1] in ("r", "i", "d") or "D" in fields[11])
+        elif fields[0] == "fpr" and current is not None:
+            keys[fields[9].lower()] = current
+            current = None
+    return KeyState(keys)
+
+
+def _gpg(home: str) -> gnupg.GPG:
+    return gnupg.GPG(gnupghome=home, options=["--trust-model", "always", "--no-auto-key-retrieve", "--batch"])
 
 
 def read_status(status: str) -> tuple[SignatureFact, ...]:
@@ -87,8 +125,8 @@ _VERDICTS = {
     "GOODSIG": _UNVALIDATED,
     "BADSIG": "openpgp: invalid signature: hash mismatch",
     "EXPSIG": "the signature has expired",
-    "EXPKEYSIG": "the signing key has expired",
-    "REVKEYSIG": "the signing key was revoked",
+    "EXPKEYSIG": KEY_EXPIRED,
+    "REVKEYSIG": KEY_REVOKED,
     "ERRSIG": "the signature cannot be checked",
 }
 

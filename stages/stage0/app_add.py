@@ -28,14 +28,15 @@ from rktpy.stage0.overlay import mount_overlay, writable_overlay
 from rktpy.stage0.pods import find_pod
 from rktpy.stage0.prepare import Writer, image_tree
 from rktpy.stage0.private_users import pod_range
-from rktpy.stage0.run import link_mtab, replace_file
+from rktpy.stage0.replace_file import replace_file
+from rktpy.stage0.run import link_mtab
 from rktpy.store.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from rktpy.formats.pod import PodManifest, RuntimeApp
+    from rktpy.formats.pod import RuntimeApp
     from rktpy.stage0.options import AppOptions, Globals
     from rktpy.stage0.podmanifest import Image
     from rktpy.stage0.pods import Pod
@@ -69,7 +70,8 @@ def add(g: Globals, uuid: str, options: AppOptions, pod_mounts: tuple[tuple[str,
 
 def _add(g: Globals, store: Store, pod: Pod, app: RuntimeApp, image: Image, prepare_lock: Lock) -> str:
     trust = _decide(g, store, image.id)
-    before = mutable.manifest_of(pod, "cannot add application")
+    mutable.require_mutable(pod, "cannot add application")
+    before = pod.manifest()
     if before.app(app.name) is not None:
         raise UsageError(f"error: multiple apps with name {app.name}")
     manifest = before.replace(apps=(*before.apps, app))
@@ -87,7 +89,7 @@ def _add(g: Globals, store: Store, pod: Pod, app: RuntimeApp, image: Image, prep
         prepare_lock.release()
         _hand_over(g, store, pod, app, image, tree_id)
     except BaseException:
-        _undo(pod, before, app.name)
+        _undo(pod, app.name)
         raise
     store.touch(image.id)
     return app.name
@@ -198,16 +200,15 @@ def _environment(app: RuntimeApp) -> bytes:
     return "".join([f"{name}={value}\n" for name, value in values.items()]).encode("utf-8", "surrogateescape")
 
 
-def _undo(pod: Pod, before: PodManifest, name: str) -> None:
+def _undo(pod: Pod, name: str) -> None:
     """Take an addition back that failed. What cannot be taken back is told; ``app rm`` can try again."""
     try:
-        if pod.manifest().app(name) is not None:
+        if mutable.has_app(pod, name):
             try:
                 tell_stage1(pod, name, debug=False)
             except (RktpyError, OSError) as error:
                 debug("stage0", f"stage1 could not remove app {name}: {innermost(error)}")
-            mutable.write_manifest(pod, before)
         remove_files(pod, name)
-        mutable.write_trust(pod, name, None)
+        mutable.forget_app(pod, name)
     except (RktpyError, OSError) as error:
         note("stage0", f"app {name} could not be removed again: {innermost(error)}")

@@ -43,16 +43,14 @@ def remove(g: Globals, uuid: str, app: str) -> None:
 
 
 def _remove(g: Globals, pod: Pod, app: str) -> None:
-    manifest = mutable.manifest_of(pod, "cannot remove application, sandbox validation failed")
-    if manifest.app(app) is None and not pod.exists(f"{APPS_INFO_DIR}/{app}"):
+    mutable.require_mutable(pod, "cannot remove application, sandbox validation failed")
+    known = mutable.has_app(pod, app)
+    if not known and not pod.exists(f"{APPS_INFO_DIR}/{app}"):
         raise NotFoundError(f"error: nonexistent app {quoted(app)}")
-    if pod.state == RUNNING and manifest.app(app) is not None:
+    if pod.state == RUNNING and known:
         tell_stage1(pod, app, debug=g.debug)
     remove_files(pod, app)
-    mutable.write_trust(pod, app, None)
-    kept = tuple([other for other in manifest.apps if other.name != app])
-    if len(kept) != len(manifest.apps):
-        mutable.write_manifest(pod, manifest.replace(apps=kept))
+    mutable.forget_app(pod, app)
 
 
 def tell_stage1(pod: Pod, app: str, *, debug: bool) -> None:

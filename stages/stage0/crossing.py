@@ -12,13 +12,16 @@ from __future__ import annotations
 import os
 
 from rktpy.errors import RktpyError, Stage1Error, StateError, innermost
+from rktpy.formats import jsondoc
 from rktpy.formats.stage1 import (
     APP_ROOT_FD,
     DEFAULT_PATH,
+    ENTER,
     ENTER_APP,
     ENTER_COMMAND,
     ENTER_PID,
     INTERFACE_VERSION,
+    STAGE1_MANIFEST,
     STAGE1_ROOTFS,
 )
 from rktpy.linux.constants import CLONE_NEWNS
@@ -26,6 +29,7 @@ from rktpy.linux.syscalls import setns
 from rktpy.log import debug, debugging, note
 from rktpy.stage0 import stage1_image
 from rktpy.stage0.enter import container_pid
+from rktpy.stage0.pod_files import objects_in
 from rktpy.stage0.pod_states import quoted
 
 TYPE_CHECKING = False
@@ -45,11 +49,10 @@ def call_app(pod: Pod, name: str, app: str, arguments: list[str], *, interactive
     is handed to a bundled stage1 as the app's root. Raises StateError when the stage1 has no such entry point or cannot be
     reached, and what a bundled one raises.
     """
-    points = stage1_image.entry_points(pod)
-    path: str = getattr(points, name)
+    annotation = f"{_ANNOTATION_PREFIX}/{name.replace('_', '/', 1)}"
+    path = _entry_point(pod, annotation)
     if not path:
-        shown = name.replace("_", "/", 1)
-        raise StateError(f"{quoted(f'{_ANNOTATION_PREFIX}/{shown}')} not implemented for pod's stage1")
+        raise StateError(f"{quoted(annotation)} not implemented for pod's stage1")
     try:
         pid = container_pid(pod)
     except (RktpyError, OSError) as error:
@@ -57,13 +60,22 @@ def call_app(pod: Pod, name: str, app: str, arguments: list[str], *, interactive
     bundled = pod.bundled_stage1
     if bundled is not None:
         debug("stage0", f"Calling {name} of stage1 {bundled} {arguments}")
-        program = stage1_image.bundled_program(bundled, points.enter)
+        program = stage1_image.bundled_program(bundled, _entry_point(pod, ENTER))
         return _call_here(pod, bundled, name, arguments, _environment(program, pid, app, root_fd))
-    environment = _environment(f"{pod.path}/{STAGE1_ROOTFS}/{points.enter}", pid, app, -1)
+    environment = _environment(f"{pod.path}/{STAGE1_ROOTFS}/{_entry_point(pod, ENTER)}", pid, app, -1)
     environment["PATH"] = os.environ.get("PATH") or DEFAULT_PATH
     program = f"{pod.path}/{STAGE1_ROOTFS}/{path}"
     debug("stage0", f"Execing {[program, *arguments]}")
     return _execute(pod, program, arguments, environment, interactive)
+
+
+def _entry_point(pod: Pod, annotation: str) -> str:
+    """The path that the stage1's manifest gives for an entry point, as it was validated when the stage1 was chosen."""
+    document = jsondoc.parse_object(pod.read_optional(STAGE1_MANIFEST) or b"{}", "stage1 manifest")
+    for pair in objects_in(document.get("annotations")):
+        if pair.get("name") == annotation:
+            return str(pair.get("value", "")).lstrip("/")
+    return ""
 
 
 def require_success(status: int, name: str) -> None:

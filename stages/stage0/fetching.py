@@ -24,6 +24,7 @@ from rktpy.fetch.reference import (
 )
 from rktpy.log import debug, note
 from rktpy.stage0 import images
+from rktpy.stage0.signing_keys import key_states
 from rktpy.store.dependencies import MissingDependency, order
 from rktpy.store.image_record import ImageRecord
 from rktpy.trust.decision import Image, SignatureFact, decide
@@ -179,7 +180,9 @@ def add_aci(
     manifest = imported.manifest
     subject = Image(imported.id, "aci", manifest.name)
     keys = () if g.insecure.image else images.keystore(g).keys_for(manifest.name)
-    decision = decide(subject, facts, keys, insecure_image=g.insecure.image, now=int(time.time()))
+    signers = [fact.signer for fact in facts if not fact.problem]
+    states = key_states(store.layout, images.keystore(g), keys, signers)
+    decision = decide(subject, facts, keys, states=states, insecure_image=g.insecure.image, now=int(time.time()))
     decision.require()
     record = ImageRecord(
         id=imported.id,

@@ -147,7 +147,7 @@ def _usable(g: Globals, store: Store, image_id: str, wanted: AppReference | None
             check_name(store.manifest(image_id), wanted)
         except InputError:
             return False
-    return images.decide_stored(g, store.record(image_id), insecure=g.insecure.image).verdict == ACCEPTED
+    return images.decide_stored(g, store, store.record(image_id), insecure=g.insecure.image).verdict == ACCEPTED
 
 
 def _offer_keys(g: Globals, name: str) -> None:

@@ -95,7 +95,7 @@ def _unchanged(g: Globals, store: Store, reference: DockerReference) -> str | No
 
 
 def _judge(g: Globals, image_id: str, name: str) -> None:
-    decide(Image(image_id, "oci", name), (), (), insecure_image=g.insecure.image, now=int(time.time())).require()
+    decide(Image(image_id, "oci", name), (), (), states={}, insecure_image=g.insecure.image, now=int(time.time())).require()
 
 
 def _add(g: Globals, store: Store, pulled: PulledImage, reference: OCIReference) -> str:

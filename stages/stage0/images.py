@@ -19,6 +19,7 @@ from rktpy.fetch.reference import AppReference, ImageIDReference, Reference, URL
 from rktpy.formats import jsondoc
 from rktpy.formats.aci.types import NameValue
 from rktpy.log import debug
+from rktpy.stage0.signing_keys import key_states
 from rktpy.store.dependencies import MissingDependency, order
 from rktpy.trust.decision import INSECURE_IMAGE, OPENPGP, Decision, Image, SignatureFact, decide
 from rktpy.trust.keystore import Keystore
@@ -138,28 +139,26 @@ def decisions(g: Globals, store: Store, image_id: str) -> list[Decision]:
     ids = [image_id]
     if image_id.startswith("sha512-") and store.manifest(image_id).dependencies:
         ids = list(dict.fromkeys([step.image_id for step in order(store.layout, image_id)]))
-    return [decide_stored(g, store.record(one), insecure=g.insecure.image) for one in ids]
+    return [decide_stored(g, store, store.record(one), insecure=g.insecure.image) for one in ids]
 
 
-def decide_stored(g: Globals, record: ImageRecord, *, insecure: bool) -> Decision:
+def decide_stored(g: Globals, store: Store, record: ImageRecord, *, insecure: bool) -> Decision:
     """The decision about one stored image."""
     name = record.name
     if record.format != "aci" and record.references:
         name = record.references[-1]
-    image = Image(record.id, record.format, name)
-    if insecure or record.format != "aci":
-        return decide(image, (), (), insecure_image=insecure, now=int(time.time()))
-    facts: list[SignatureFact] = []
-    for evidence in record.evidence:
-        if evidence.get("family") == OPENPGP:
-            facts.append(SignatureFact.from_dict(evidence))
+    return _decide(g, store, Image(record.id, record.format, name), record.evidence, insecure=insecure)
+
+
+def _decide(g: Globals, store: Store, image: Image, evidence: tuple[dict[str, Any], ...], *, insecure: bool) -> Decision:
+    now = int(time.time())
+    if insecure or image.format != "aci":
+        return decide(image, (), (), states={}, insecure_image=insecure, now=now)
+    facts = tuple([SignatureFact.from_dict(one) for one in evidence if one.get("family") == OPENPGP])
     store_of_keys = keystore(g)
-    keys = store_of_keys.keys_for(record.name)
-    signers = [fact.signer for fact in facts]
-    for key in keys:
-        if key.fingerprint in signers:
-            store_of_keys.read(key)  # a file that only bears the key's name is an error
-    return decide(image, tuple(facts), keys, insecure_image=False, now=int(time.time()))
+    keys = store_of_keys.keys_for(image.name)
+    states = key_states(store.layout, store_of_keys, keys, [fact.signer for fact in facts])
+    return decide(image, facts, keys, states=states, insecure_image=False, now=now)
 
 
 def trust_document(apps: dict[str, list[Decision]]) -> bytes:
@@ -172,7 +171,8 @@ def recheck(g: Globals, store: Store, pod: PodManifest, previous: bytes | None) 
 
     ``previous`` is the file that was written when the pod was prepared. It tells of which images the apps' trees were made:
     those are judged, not what the dependencies would lead to now. An image that the user allowed by name then stays allowed
-    for this pod. Raises TrustError, NotFoundError when one of the images has been removed since.
+    for this pod. An image that has been removed from the store since is judged by the evidence that the file has of it. Raises
+    TrustError.
     """
     before = _judged_before(previous)
     made: dict[str, list[Decision]] = {}
@@ -181,24 +181,49 @@ def recheck(g: Globals, store: Store, pod: PodManifest, previous: bytes | None) 
         if app.image.id not in judged:
             made[app.name] = decisions(g, store, app.image.id)
         else:
-            insecure = g.insecure.image or judged[app.image.id] == INSECURE_IMAGE
-            made[app.name] = [decide_stored(g, store.record(one), insecure=insecure) for one in judged]
+            insecure = g.insecure.image or judged[app.image.id]["allowedBy"] == INSECURE_IMAGE
+            made[app.name] = [_decide_again(g, store, one, insecure=insecure) for one in judged.values()]
         for decision in made[app.name]:
             decision.require()
     return trust_document(made)
 
 
-def _judged_before(previous: bytes | None) -> dict[str, dict[str, str]]:
-    """By app and image ID, what allowed the images of a prepared pod."""
+def _decide_again(g: Globals, store: Store, before: dict[str, Any], *, insecure: bool) -> Decision:
+    """The decision about an image of a prepared pod, by its record or else by the decision ``before``."""
+    image = Image(**before["image"])
+    try:
+        record = store.record(image.id)
+    except NotFoundError:
+        if "signatures" not in before:
+            raise
+        return _decide(g, store, image, tuple(before["signatures"]), insecure=insecure)
+    return decide_stored(g, store, record, insecure=insecure)
+
+
+def _judged_before(previous: bytes | None) -> dict[str, dict[str, dict[str, Any]]]:
+    """By app and image ID, the decisions about the images of a prepared pod."""
     if previous is None:
         return {}
     what = "trust decision of the pod"
     document = jsondoc.parse_object(previous, what)
     try:
         apps: dict[str, list[dict[str, Any]]] = document["apps"]
-        return {name: {one["image"]["id"]: one["allowedBy"] for one in made} for name, made in apps.items()}
+        judged = {name: {one["image"]["id"]: one for one in made} for name, made in apps.items()}
+        if all(_is_decision(one) for made in judged.values() for one in made.values()):
+            return judged
     except (KeyError, TypeError, AttributeError):
-        raise FormatError(what, "apps", "is not a trust document") from None
+        pass
+    raise FormatError(what, "apps", "is not a trust document")
+
+
+def _is_decision(one: dict[str, Any]) -> bool:
+    image: dict[str, Any] = one["image"]
+    signatures: list[dict[str, Any]] = one.get("signatures", [])
+    return (
+        sorted(image) == ["format", "id", "name"]
+        and {type(text) for text in (*image.values(), one.get("allowedBy"))} == {str}
+        and {type(signature) for signature in signatures} <= {dict}
+    )
 
 
 def _is_for(store: Store, image_id: str, platform: str) -> bool:

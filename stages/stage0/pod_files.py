@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from rktpy.formats.stage1 import Enforcement
 
 _FILE_LIMIT = 16 << 20
+#: The trust decision of each app's image.
+TRUST_FILE = "trust"
 #: formats.stage1.MUTABLE, which commands that only look at pods have no other need to load.
 MUTABLE = "coreos.com/rkt/stage1/mutable"
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")

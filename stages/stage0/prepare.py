@@ -12,6 +12,7 @@ from rktpy.errors import NotFoundError, RktpyError, StateError
 from rktpy.formats import stage1 as contract
 from rktpy.log import debug, note
 from rktpy.stage0 import images, overlay, podmanifest, pods, stage1_image
+from rktpy.stage0.pod_files import TRUST_FILE
 from rktpy.stage0.pod_states import quoted
 from rktpy.store.dependencies import order
 from rktpy.store.store import Store
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from rktpy.stage0.stage1_image import Stage1
     from rktpy.trust.decision import Decision
 
-TRUST_FILE = "trust"
 BUNDLED_FILE = "stage1-bundled"
 #: Marks a pod that refuses to start with less isolation than it asks for.
 STRICT_FILE = "strict"

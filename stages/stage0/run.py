@@ -19,9 +19,11 @@ from rktpy.linux.syscalls import mount, unshare
 from rktpy.log import debug, note
 from rktpy.stage0 import images, podmanifest, stage1_image
 from rktpy.stage0.overlay import mount_overlay
+from rktpy.stage0.pod_files import TRUST_FILE
 from rktpy.stage0.pod_states import PREPARED, quoted
 from rktpy.stage0.pods import find_pod
-from rktpy.stage0.prepare import STRICT_FILE, TRUST_FILE, create
+from rktpy.stage0.prepare import STRICT_FILE, create
+from rktpy.stage0.replace_file import replace_file
 from rktpy.store.store import Store
 
 TYPE_CHECKING = False
@@ -347,16 +349,6 @@ def link_mtab(directory_fd: int, rootfs: str, users: UserRange | None = None) ->
         pass
     finally:
         os.close(root)
-
-
-def replace_file(pod: Pod, name: str, data: bytes) -> None:
-    """Replace a file in the pod's directory; a reader sees the old one or the whole new one. Raises OSError."""
-    fd = os.open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640, dir_fd=pod.fileno())
-    try:
-        os.write(fd, data)
-    finally:
-        os.close(fd)
-    os.rename(f"{name}.new", name, src_dir_fd=pod.fileno(), dst_dir_fd=pod.fileno())
 
 
 def _dry_run(g: Globals, store: Store, pod: Pod, run: RunOptions, mode: DNSMode | None, *, strict: bool, remove: bool) -> int:

@@ -25,7 +25,9 @@ from rktpy.stage1.systemd.finish import pod_groups
 from rktpy.stage1.systemd.first_process import Restricted, pod_machine, preload, set_up_units
 from rktpy.stage1.systemd.inside import in_pod, named_app
 from rktpy.stage1.systemd.pod import check_app, recorded_names
+from rktpy.stage1.systemd.pod_files import write_mux_programs
 from rktpy.stage1.systemd.pod_root import Sharing
+from rktpy.stage1.systemd.streams import uses_mux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ def main(argv: list[str]) -> int:
     devices = volume_devices(mounts)
 
     preload()
+    if uses_mux(app):
+        write_mux_programs(names.STAGE1_ROOTFS)
 
     def inside() -> bytes:
         os.umask(0o022)

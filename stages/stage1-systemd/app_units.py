@@ -1,6 +1,7 @@
 """The units of one app: a service, its sockets, and the unit that runs its event handlers.
 
     <app>.service           the app
+    iomux@<app>.service     the multiplexer of an app that can be attached to
     handlers@<app>.service  pre-start as its start, post-stop as its stop; confined as the app is
     <app>@<port>.socket     a port marked socketActivated: the app starts when somebody connects
 
@@ -17,6 +18,7 @@ from rktpy.formats.stage1 import Enforcement
 from rktpy.isolate.plan import shown
 from rktpy.record import Record
 from rktpy.stage1.systemd.pod_units import APPS, TERMINAL
+from rktpy.stage1.systemd.streams import mux_command, stream_modes, uses_mux
 from rktpy.stage1.systemd.unit_text import command, plain, quoted, unit
 
 TYPE_CHECKING = False
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
 
 STATUS_SCRIPT = "rkt/exited"
 FIRST_FAILURE = "rkt/first-failure"
-#: Where apps' streams of ``--stdin=stream`` and the like are.
-MUX_DIR = "rkt/iottymux"
 _JOURNAL_SOCKETS = "systemd-journald.socket systemd-journald-dev-log.socket"
 #: In the pod's root: where the metadata service is, known only when the network is up.
 METADATA_FILE = "rkt/metadata"
@@ -55,6 +55,13 @@ class AppUnit(Record):
     mutable: bool = False
     interactive: bool = False
     device_nodes: tuple[str, ...] = ()
+    wrapper: tuple[str, ...] = ()
+
+    def command(self, program: str, argv: tuple[str, ...]) -> str:
+        """The command line of a program of the app's. ``argv`` is with the program's name."""
+        if not self.wrapper:
+            return command((program, *argv[1:]))
+        return command((*self.wrapper, program, program, *argv[1:]))
 
 
 def status_script() -> str:
@@ -79,8 +86,8 @@ def app_units(spec: AppUnit, find: Callable[[str], str]) -> dict[str, str]:
     units: dict[str, str] = {}
     mine = needs
     if pre or post:
-        run = [("ExecStart", command((find(argv[0]), *argv[1:]))) for argv in pre]
-        run += [("ExecStop", command((find(argv[0]), *argv[1:]))) for argv in post]
+        run = [("ExecStart", spec.command(find(argv[0]), argv)) for argv in pre]
+        run += [("ExecStop", spec.command(find(argv[0]), argv)) for argv in post]
         units[handlers] = unit(
             (
                 "Unit",
@@ -122,13 +129,40 @@ def app_units(spec: AppUnit, find: Callable[[str], str]) -> dict[str, str]:
                 *([("Sockets", " ".join(sockets))] if sockets else []),
                 *confined,
                 *_streams(spec),
-                ("ExecStart", command((spec.program, *app.app.exec[1:]))),
+                ("ExecStart", spec.command(spec.program, app.app.exec)),
                 ("ExecStopPost", command(("/bin/sh", f"/{STATUS_SCRIPT}", app.name), "+")),
             ),
         ),
     )
     units.update(sockets)
+    if mux:
+        units[f"iomux@{app.name}.service"] = mux_unit(app)
     return units
+
+
+def mux_unit(app: PodApp) -> str:
+    """The unit of the app's multiplexer: there before the app is, and after it has ended until all is passed on."""
+    return unit(
+        (
+            "Unit",
+            (
+                ("Description", f"Streams of {app.name}"),
+                *_common([], mutable=True),
+                ("StopWhenUnneeded", "yes"),
+            ),
+        ),
+        (
+            "Service",
+            (
+                ("Type", "notify"),
+                ("ExecStart", command(mux_command(app))),
+                ("SyslogIdentifier", app.name),
+                ("StandardOutput", "journal"),
+                ("StandardError", "journal"),
+                ("TimeoutStopSec", "5"),
+            ),
+        ),
+    )
 
 
 def start_units(app: PodApp) -> tuple[str, ...]:
@@ -156,11 +190,6 @@ def socket_units(app: PodApp) -> dict[str, str]:
     return units
 
 
-def uses_mux(app: PodApp) -> bool:
-    """Whether a stream of the app can be attached to."""
-    return any(app.runtime.annotation(name) in ("stream", "tty") for name in (names.STDIN, names.STDOUT, names.STDERR))
-
-
 def _common(needs: list[str], mutable: bool) -> list[Setting]:
     settings = [
         ("DefaultDependencies", "no"),
@@ -180,7 +209,8 @@ def _confinement(spec: AppUnit) -> list[Setting]:
         ("RootDirectoryStartOnly", "yes"),  # the shell that notes the end runs in the pod's root
         ("PrivateMounts", "yes"),
         ("MountAPIVFS", "no"),
-        ("WorkingDirectory", quoted_path(spec.app.app.working_directory or "/")),
+        # "-", because the shell that notes the end starts there as well, outside the app's root, and the app may have removed it.
+        ("WorkingDirectory", "-" + quoted_path(spec.app.app.working_directory or "/")),
         ("User", str(user.uid)),
         ("Group", str(user.gid)),
     ]
@@ -205,26 +235,14 @@ def _streams(spec: AppUnit, *, handlers: bool = False) -> list[Setting]:
     app = spec.app
     if spec.interactive and not handlers:
         return [("StandardInput", "tty"), ("StandardOutput", "tty"), ("StandardError", "tty"), ("TTYPath", f"/{TERMINAL}")]
-    settings: list[Setting] = []
-    directory = f"/{MUX_DIR}/{app.name}"
-    if app.runtime.annotation(names.STDIN) == "tty" and not handlers:
-        settings.append(("TTYPath", f"{directory}/tty"))
-    streams = (
-        ("StandardInput", names.STDIN, "stdin"),
-        ("StandardOutput", names.STDOUT, "stdout"),
-        ("StandardError", names.STDERR, "stderr"),
-    )
-    for setting, annotation, name in streams:
-        mode = app.runtime.annotation(annotation) or ""
-        if mode == "null":
-            value = "null"
-        elif mode == "tty" and not handlers:
-            value = "tty"
-        elif mode == "stream" and not handlers:
-            value = f"file:{directory}/{name}"
-        else:
-            value = "null" if name == "stdin" else "journal"
-        settings.append((setting, value))
+    modes = stream_modes(app)
+    directory = f"/{names.IOMUX_DIR}/{app.name}"
+    settings: list[Setting] = [("TTYPath", f"{directory}/tty")] if "tty" in modes.values() and not handlers else []
+    for setting, name in (("StandardInput", "stdin"), ("StandardOutput", "stdout"), ("StandardError", "stderr")):
+        mode = modes[name]
+        if handlers and mode in ("tty", "stream"):
+            mode = "null" if name == "stdin" else "journal"
+        settings.append((setting, f"file:{directory}/{name}" if mode == "stream" else mode))
     return settings
 
 

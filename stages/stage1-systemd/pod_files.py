@@ -9,6 +9,7 @@ from rktpy.isolate.pod_app import write_file
 from rktpy.stage1.systemd.app_units import STATUS_SCRIPT, status_script
 from rktpy.stage1.systemd.pod import NAMES_FILE
 from rktpy.stage1.systemd.pod_units import UNITS_DIR, journald_conf, pod_units
+from rktpy.stage1.systemd.streams import KUBERNETES_LOGS, PROGRAMS_DIR, mux_programs, uses_mux
 from rktpy.stage1.systemd.unit_text import unit
 
 TYPE_CHECKING = False
@@ -24,7 +25,9 @@ _DIRECTORIES = (
     "rkt/kernel",
     names.STATUS_DIR,
     names.ENV_DIR,
-    "rkt/iottymux",
+    names.IOMUX_DIR,
+    "rkt/kubernetes",
+    KUBERNETES_LOGS,
     "opt",
     names.STAGE2_DIR,
     "var",
@@ -36,6 +39,8 @@ _DIRECTORIES = (
 def write_pod_files(pod: Pod, programs: str, started: tuple[str, ...]) -> None:
     """Write the files of the pod's root, but for the apps' units. ``started`` are the units to start. Raises OSError."""
     root = names.STAGE1_ROOTFS
+    # Apps' streams are connected to the journal's socket as the app's user. The pod's directory above stays closed to others.
+    os.chmod(root, 0o755)
     for directory in (*_DIRECTORIES, f"var/log/journal/{pod.machine_id}"):
         try:
             os.mkdir(f"{root}/{directory}", 0o755)
@@ -58,6 +63,19 @@ def write_pod_files(pod: Pod, programs: str, started: tuple[str, ...]) -> None:
     texts.update({f"{UNITS_DIR}/{name}": text for name, text in pod_units(programs, started).items()})
     for path, text in texts.items():
         write_text(f"{root}/{path}", text)
+    if any(uses_mux(app) for app in pod.apps):
+        write_mux_programs(root)
+
+
+def write_mux_programs(root: str) -> None:
+    """Copy what multiplexers need into a pod's root. Raises OSError."""
+    directory = f"{root}/{PROGRAMS_DIR}"
+    try:
+        os.mkdir(directory, 0o755)
+    except FileExistsError:
+        return
+    for name, data in mux_programs().items():
+        write_file(f"{directory}/{name}", data)
 
 
 def write_text(path: str, text: str) -> None:

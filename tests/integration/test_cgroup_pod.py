@@ -16,6 +16,7 @@ from rktpy.cgroup.pod import CONTROLLERS, make_pod_groups
 from rktpy.cgroup.subtree import Subtree
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
+from tests.support.cgroups import make_room
 from tests.support.namespaces import isolated
 
 pytestmark = pytest.mark.root
@@ -51,6 +52,7 @@ def started(subtree: Subtree, then: Callable[[], None]) -> int:
 
 def test_groups_are_made_entered_and_removed() -> None:
     def inside() -> None:
+        make_room()
         noted: list[str] = []
 
         def before(subtree: Subtree) -> None:
@@ -83,9 +85,11 @@ def test_groups_are_made_entered_and_removed() -> None:
 
 
 def move_out() -> None:
+    """Leave the pod's groups for one that takes processes."""
     for one in discover():
         if one.version == 2:
-            with open(f"{one.mount}/cgroup.procs", "w") as file:
+            beside = f"{one.mount}/tests"
+            with open(f"{beside if os.path.isdir(beside) else one.mount}/cgroup.procs", "w") as file:
                 file.write("0")
 
 
@@ -103,6 +107,7 @@ def test_what_the_pod_makes_below_is_killed_and_removed_however_deep() -> None:
             file.write("0")
 
     def inside() -> None:
+        make_room()
         subtree = make_pod_groups(UUID, before=ignore)
         child = started(subtree, below)
         assert child in Subtree(tuple(one for one in subtree.groups if "pids" in one.controllers)).processes()
@@ -184,21 +189,8 @@ def test_a_hierarchy_that_cannot_be_written_is_left_out() -> None:
 @pytest.mark.parametrize("alone", [True, False])
 def test_v2_controllers_are_handed_out_where_no_other_process_is(alone: bool) -> None:
     def inside() -> tuple[tuple[str, ...], list[str], str]:
-        # The top of the test's subtree has processes too: leave it, or it could not hand out anything.
+        make_room()
         v2 = next(one for one in discover() if one.version == 2)
-        top = f"{v2.directory(v2.own)}"
-        os.mkdir(f"{top}/tests")
-        with open(f"{top}/cgroup.procs") as file:
-            pids = file.read().split()
-        for pid in pids:
-            with open(f"{top}/tests/cgroup.procs", "w") as file:
-                file.write(pid)
-        with open(f"{top}/cgroup.subtree_control", "w") as file:
-            file.write(" ".join(f"+{one}" for one in v2.controllers))
-        own = f"{top}/own"
-        os.mkdir(own)
-        with open(f"{own}/cgroup.procs", "w") as file:
-            file.write("0")
         other = None if alone else subprocess.Popen(["sleep", "60"])
         pod.CONTROLLERS = v2.controllers
         unified = tuple([one for one in discover() if one.version == 2])

@@ -74,8 +74,9 @@ def test_image_list_sorts(rktpy: Rktpy, busybox_images: Path, aci: str) -> None:
     for sort, order, first in (
         ("importtime", "asc", aci[:7]),
         ("importtime", "desc", "sha256-"),
-        ("size", "asc", "sha256-"),
-        ("size", "desc", aci[:7]),
+        # The ACI is only stored, the OCI image has been rendered too.
+        ("size", "asc", aci[:7]),
+        ("size", "desc", "sha256-"),
         ("name", "asc", "sha256-"),
         ("name", "desc", aci[:7]),
     ):

@@ -14,9 +14,10 @@ import pytest
 from tests.conftest import Rktpy, need_tool
 from tests.support.aci import make_aci
 from tests.support.http_server import Answer, Server
+from tests.support.pods import Running
 from tests.support.proxy import Proxy
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.stage1("systemd")]
 
 NAME = "example.com/busybox:1"
 UNSIGNED = "--insecure-options=image"
@@ -203,6 +204,43 @@ def test_trees_go_after_the_pods(stored: Rktpy) -> None:
     assert "removed treestore" in stored("image", "gc").stderr
     assert os.listdir(trees) == []
     assert stored(UNSIGNED, "run", NAME).stdout == "hello from busybox, an ACI\n"
+
+
+def test_removing_an_image_in_use(stored: Rktpy, tmp_path: Path) -> None:
+    """``image rm`` lets go of the image; prepared, running and exited pods keep the tree, until ``image gc`` after them."""
+    whole = only_id(stored)
+    prepared = stored(UNSIGNED, "prepare", NAME).stdout.strip()
+    script = "echo up; while [ ! -e /go ]; do sleep 0.05; done; echo over"
+    with Running(stored, tmp_path, script) as pod:
+        assert pod.line() == "up\n"
+        done = stored("image", "rm", whole)
+        assert done.stdout == f'successfully removed aci for image: "{whole}"\n'
+        assert done.stderr == "rm: 1 image(s) successfully removed\n"
+        assert stored("image", "list", "--no-legend").stdout == ""
+        assert stored("image", "gc", "--grace-period=0s").stderr == ""
+        assert stored("image", "check").stderr == "check: the store is sound\n"
+        assert stored("enter", pod.uuid, "busybox", "cat", "/etc/passwd").returncode == 0
+        assert json.loads(stored("status", "--format=json", pod.uuid).stdout)["state"] == "running"
+        stored("enter", pod.uuid, "busybox", "touch", "/go")
+        assert pod.ended() == (0, "over\n", "")
+        running = pod.uuid
+    # Once with the option for this pod, always with it for this pod; the image is unknown to everybody else.
+    assert stored("run-prepared", prepared).stdout == "hello from busybox, an ACI\n"
+    assert "image ID" in stored(UNSIGNED, "run", whole, status=254).stderr
+    stored("export", "--app=busybox", running, str(tmp_path / "out.aci"))
+    stored("image", "gc")
+    assert len(os.listdir(stored.data / "cas/tree")) == 1
+    stored("rm", prepared, running)
+    assert "removed treestore" in stored("image", "gc").stderr
+    assert os.listdir(stored.data / "cas/tree") == []
+
+
+def test_an_image_that_comes_back(stored: Rktpy, busybox_images: Path) -> None:
+    prepared = stored(UNSIGNED, "prepare", NAME).stdout.strip()
+    stored("image", "rm", NAME)
+    stored(UNSIGNED, "fetch", str(busybox_images / "busybox.aci"))
+    assert stored("image", "verify", NAME).stdout.startswith("successfully verified")
+    assert stored("run-prepared", prepared).stdout == "hello from busybox, an ACI\n"
 
 
 @pytest.mark.parametrize("flags", [(), ("--no-overlay",)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tests.support.aci import make_aci
 from tests.support.gpg import Gpg
 from tests.support.http_server import Answer, Server
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.stage1("systemd")]
 
 SIGNED = "example.com/busybox"
 
@@ -77,6 +78,95 @@ def test_signed_image_runs_while_its_key_is_trusted(rktpy: Rktpy, aci: Path, gpg
         assert done.stdout == ""
         assert "openpgp: signature made by unknown entity" in done.stderr
     assert rktpy("--insecure-options=image", "run", SIGNED).stdout == "hello from busybox, an ACI\n"
+
+
+def test_a_removed_image_is_judged_by_what_the_pod_kept(rktpy: Rktpy, aci: Path, gpg: Gpg, tmp_path: Path) -> None:
+    sign(gpg, aci)
+    key = trust(rktpy, gpg, tmp_path)
+    rktpy("fetch", str(aci))
+    first, second = [rktpy("prepare", "--quiet", SIGNED).stdout.strip() for _ in range(2)]
+    rktpy("image", "rm", SIGNED)
+    assert rktpy("run-prepared", first).stdout == "hello from busybox, an ACI\n"
+    (file,) = rktpy.data.glob(f"pods/*/{first}/trust")
+    decision = json.loads(file.read_bytes())["apps"]["busybox"][0]
+    assert (decision["verdict"], decision["allowedBy"]) == ("accepted", f"openpgp:{gpg.fingerprint('alice')}")
+    key.unlink()
+    assert "openpgp: signature made by unknown entity" in rktpy("run-prepared", second, status=254).stderr
+
+
+@pytest.mark.parametrize(
+    "change", [{"signatures": 1}, {"signatures": ["x"]}, {"image": {"id": "x"}}, {"image": 1}, {"allowedBy": None}]
+)
+def test_a_damaged_trust_file_lets_nothing_in(rktpy: Rktpy, busybox_images: Path, change: dict[str, object]) -> None:
+    rktpy("--insecure-options=image", "fetch", str(busybox_images / "busybox.aci"))
+    uuid = rktpy("--insecure-options=image", "prepare", "--quiet", SIGNED).stdout.strip()
+    file = rktpy.data / "pods/prepared" / uuid / "trust"
+    document = json.loads(file.read_bytes())
+    document["apps"]["busybox"][0].update(change)
+    file.write_text(json.dumps(document))
+    done = rktpy("run-prepared", uuid, status=254)
+    assert (done.stdout, "is not a trust document" in done.stderr) == ("", True)
+
+
+def test_a_key_that_is_revoked_after_the_fetch(rktpy: Rktpy, aci: Path, tmp_path: Path) -> None:
+    own = Gpg(tmp_path / "own")
+    try:
+        fingerprint = own.key("alice")
+        sign(own, aci)
+        key = trust(rktpy, own, tmp_path)
+        rktpy("fetch", str(aci))
+        uuids = [rktpy("prepare", "--quiet", SIGNED).stdout.strip() for _ in range(2)]
+        # While the key's file is the same nobody asks GnuPG.
+        without = {"PATH": "/nonexistent"}
+        assert rktpy("run", SIGNED, env=without).stdout == "hello from busybox, an ACI\n"
+        assert rktpy("run-prepared", uuids[0], env=without).stdout == "hello from busybox, an ACI\n"
+        # Another file, though of the same key: only GnuPG can tell.
+        key.write_bytes(own.export("alice", armor=False))
+        assert "cannot run gpg to examine a key" in rktpy("run", SIGNED, env=without, status=254).stderr
+        assert rktpy("run", SIGNED).stdout == "hello from busybox, an ACI\n"
+        assert rktpy("run", SIGNED, env=without).stdout == "hello from busybox, an ACI\n"
+        # What GnuPG said may be lost.
+        (rktpy.data / f"cas/db/key-{fingerprint}").write_bytes(b"{")
+        assert "cannot run gpg" in rktpy("run", SIGNED, env=without, status=254).stderr
+        assert rktpy("run", SIGNED).stdout == "hello from busybox, an ACI\n"
+
+        revocation = (own.home / "openpgp-revocs.d" / f"{fingerprint.upper()}.rev").read_text()
+        own("--import", stdin=revocation[revocation.index(":-----BEGIN") + 1 :].encode())
+        trust(rktpy, own, tmp_path)
+    finally:
+        own.close()
+    for command in (("run", SIGNED), ("run-prepared", uuids[1]), ("prepare", SIGNED), ("fetch", "--pull-policy=new", SIGNED)):
+        done = rktpy(*command, status=254)
+        assert done.stdout == ""
+        assert "the signing key was revoked" in done.stderr
+    rktpy("image", "rm", SIGNED)
+    assert "the signing key was revoked" in rktpy("run-prepared", uuids[1], status=254).stderr
+    assert "the signing key was revoked" in rktpy("fetch", str(aci), status=254).stderr
+
+
+def test_a_key_that_expires_after_the_fetch(rktpy: Rktpy, aci: Path, tmp_path: Path) -> None:
+    own = Gpg(tmp_path / "own")
+    try:
+        fingerprint = own.key("alice", expire="seconds=3600")
+        sign(own, aci)
+        trust(rktpy, own, tmp_path)
+        rktpy("fetch", str(aci))
+        uuid = rktpy("prepare", "--quiet", SIGNED).stdout.strip()
+        # An hour later, as far as what GnuPG has said is concerned.
+        known = rktpy.data / f"cas/db/key-{fingerprint}"
+        document = json.loads(known.read_bytes())
+        assert document["state"][fingerprint]["expires"] > time.time() + 3000
+        document["state"][fingerprint]["expires"] -= 3600
+        known.write_text(json.dumps(document))
+        for command in (("run", SIGNED), ("run-prepared", uuid)):
+            done = rktpy(*command, status=254)
+            assert "the signing key has expired" in done.stderr
+        own("--quick-set-expire", fingerprint, "seconds=7200")
+        trust(rktpy, own, tmp_path)
+    finally:
+        own.close()
+    assert rktpy("run", SIGNED).stdout == "hello from busybox, an ACI\n"
+    assert rktpy("run-prepared", uuid).stdout == "hello from busybox, an ACI\n"
 
 
 def test_signature_by_another_key(rktpy: Rktpy, aci: Path, gpg: Gpg, tmp_path: Path) -> None:

@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 
 from rktpy.errors import ConfigError, NetworkError, StateError, UsageError
-from rktpy.formats.cni.configuration import parse_network
 from rktpy.formats.cni.result import DNS
 from rktpy.net.bandwidth import Bandwidth
 from rktpy.net.check import check_pod
-from rktpy.net.garbage import attachments_in_use, collect_garbage
+from rktpy.net.garbage import AttachmentsInUse, collect_unused
 from rktpy.net.masquerade import chain_name
 from rktpy.net.ports import ForwardedPort
-from rktpy.net.selection import parse_selection
+from rktpy.net.selection import lock_networks, parse_selection
 from rktpy.net.set_up import Wishes, describe_networks
 from tests.support.host_network import HostNetwork, Pod, run
 
@@ -426,11 +425,19 @@ esac
     one.set_up("x,default")
     other.set_up("x,default")
     (kept / "lost.eth0").touch()
-    in_use = attachments_in_use(str(host.directory / "pods"), "x")
-    assert set(in_use) == {(one.uuid, "eth0"), (other.uuid, "eth0")}
-    network = parse_network(json.dumps(document).encode(), "x")
-    assert collect_garbage(network, (str(host.config / "net.d"),), in_use) == ()
+    pods, config = str(host.directory / "pods"), str(host.config)
+    with AttachmentsInUse(pods) as in_use:
+        assert set(in_use.of("x")) == {(one.uuid, "eth0"), (other.uuid, "eth0")}
+        assert in_use.of("y") == ()
+        # Somebody changes the networks of a pod: not now.
+        with pytest.raises(StateError), AttachmentsInUse(pods):
+            pass
+    shared = lock_networks(config)
+    assert collect_unused(pods, config) == () and (kept / "lost.eth0").exists()
+    os.close(shared)
+    assert collect_unused(pods, config) == ()
     assert sorted(path.name for path in kept.iterdir()) == sorted(f"{pod.uuid}.eth0" for pod in (one, other))
     one.tear_down()
-    assert attachments_in_use(str(host.directory / "pods"), "x") == ((other.uuid, "eth0"),)
+    with AttachmentsInUse(pods) as in_use:
+        assert in_use.of("x") == ((other.uuid, "eth0"),)
     assert [path.name for path in kept.iterdir()] == [f"{other.uuid}.eth0"]

@@ -57,7 +57,7 @@ class TestRendering:
         tree_id = store.ensure_tree(image_id)
         assert tree_id == store.tree_id([image_id])
         tree = Path(store.tree_path(tree_id))
-        assert sorted(os.listdir(tree)) == ["image", "manifest", "rendered", "rootfs"]
+        assert sorted(os.listdir(tree)) == ["image", "manifest", "rendered", "rootfs", "size"]
         assert (tree / "image").read_text() == image_id
         assert (tree / "manifest").read_bytes() == store.manifest_bytes(image_id)
         assert (tree / "rendered").read_bytes() == boot_id()
@@ -305,16 +305,84 @@ def test_skopeo_reads_an_exported_image(store: Store, tmp_path: Path) -> None:
     assert archives.sha256((tmp_path / "copy/manifest.json").read_bytes()) == oci_id.replace("-", ":")
 
 
+def test_the_size_of_an_image_counts_its_trees(store: Store, tmp_path: Path) -> None:
+    image_id = add_busy(store, tmp_path)
+    stored = store.record(image_id).size
+    assert [image.size for image in store.list_images()] == [stored]
+    tree_id = store.ensure_tree(image_id)
+    noted = Path(store.tree_path(tree_id), "size")
+    size = len(b"content") + len("file")
+    assert noted.read_bytes() == b"%d\n" % size
+    assert [image.size for image in store.list_images()] == [stored + size]
+    # A tree of before the number was noted; or of which it was lost.
+    for damage in (noted.unlink, lambda: noted.write_bytes(b"x")):
+        damage()
+        assert [image.size for image in store.list_images()] == [stored + size]
+        assert noted.read_bytes() == b"%d\n" % size
+    # The number is taken from there from then on.
+    noted.write_bytes(b"1000\n")
+    assert [image.size for image in store.list_images()] == [stored + 1000]
+    store.remove_tree(tree_id)
+    assert [image.size for image in store.list_images()] == [stored]
+
+
 def test_removing_an_image_whose_tree_a_pod_uses(store: Store, tmp_path: Path) -> None:
     image_id = add_busy(store, tmp_path)
     tree_id = store.ensure_tree(image_id)
-    with pytest.raises(Exception, match="is used by a pod"):
-        store.remove_image(image_id, {tree_id})
-    assert store.tree_ready(tree_id) and store.record(image_id)
     collected = store.gc(-1, lambda: ({tree_id}, ()))
     assert collected.images == collected.trees == ()
-    collected = store.gc(-1, lambda: NONE_IN_USE)
-    assert (collected.images, collected.trees) == ((image_id,), (tree_id,))
+    store.remove_image(image_id, {tree_id})
+    assert store.tree_ready(tree_id) and store.image_ids() == [] and list(Path(store.layout.blobs, "sha512").iterdir()) == []
+    assert [problem.severity for problem in store.check(deep=True)] == ["leftover"]
+    assert store.check(deep=True, trees_in_use={tree_id}) == []
+    collected = store.gc(-1, lambda: ({tree_id}, ()))
+    assert collected.trees == () and store.tree_ready(tree_id)
+    assert store.gc(-1, lambda: NONE_IN_USE).trees == (tree_id,)
+
+
+def test_a_tree_that_outlives_its_image_is_still_verified(store: Store, tmp_path: Path) -> None:
+    image_id = add_busy(store, tmp_path)
+    tree_id = store.ensure_tree(image_id)
+    store.verify(image_id)
+    store.remove_image(image_id, {tree_id})
+    assert store.check(deep=True, trees_in_use={tree_id}) == []
+    (root_of(store, tree_id) / "dir/file").write_bytes(b"CONTENT")
+    (problem,) = store.check(deep=True, repair=True, trees_in_use={tree_id})
+    assert (problem.severity, problem.subject, problem.repaired) == ("broken", tree_id, False)
+
+
+@pytest.mark.parametrize("mark", [boot_id(), b"another boot\n"])
+def test_a_needed_tree_lasts_without_its_image(store: Store, tmp_path: Path, mark: bytes) -> None:
+    """It cannot be rendered again after the next restart, so it is written out, and made anew if a restart was before."""
+    image_id = add_busy(store, tmp_path)
+    tree_id = store.ensure_tree(image_id)
+    marker = Path(store.tree_path(tree_id), "rendered")
+    marker.write_bytes(mark)
+    store.remove_image(image_id, {tree_id}, {tree_id})
+    assert marker.read_bytes() == SYNCED
+    assert (root_of(store, tree_id) / "dir/file").read_bytes() == b"content"
+
+
+def test_a_needed_tree_lasts_without_a_dependency(store: Store, tmp_path: Path) -> None:
+    base = add(store, tmp_path, [archives.file("base", b"b")])
+    name = json.loads(archives.manifest())["name"]
+    manifest = archives.manifest(name="example.com/top", dependencies=[{"imageName": name, "imageID": base}])
+    top = add(store, tmp_path, [archives.file("top", b"t")], manifest)
+    tree_id = store.ensure_tree(top)
+    other = store.ensure_tree(add_oci(store, 1))
+    store.remove_image(base, {tree_id, other}, {tree_id, other})
+    assert Path(store.tree_path(tree_id), "rendered").read_bytes() == SYNCED
+    assert Path(store.tree_path(other), "rendered").read_bytes() == boot_id()
+    assert not [problem for problem in store.check(deep=True, trees_in_use={tree_id, other}) if problem.severity == "broken"]
+
+
+def test_what_is_lost_already_is_removed_all_the_same(store: Store, tmp_path: Path) -> None:
+    image_id = add_busy(store, tmp_path)
+    tree_id = store.ensure_tree(image_id)
+    Path(store.tree_path(tree_id), "rendered").write_bytes(b"another boot\n")
+    os.unlink(store.blob_path(image_id.replace("-", ":")))
+    store.remove_image(image_id, {tree_id}, {tree_id})
+    assert store.image_ids() == []
 
 
 def test_record_of_a_stranger_is_no_image(store: Store) -> None:

@@ -16,6 +16,7 @@ from rktpy.formats.tar import TarEntry
 from rktpy.store.limits import DEFAULT_LIMITS, Limits
 from rktpy.store.pipeline import FileSource, LayerSource
 from rktpy.store.render import DEFAULT_OPTIONS, RenderStats, render_oci
+from rktpy.store.tree_size import measure
 from rktpy.store.unpack import UnpackOptions
 from tests.support.archives import (
     Member,
@@ -39,7 +40,7 @@ class Renderer:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._count = 0
-        self.stats = RenderStats(0, 0, 0, 0)
+        self.stats = RenderStats(0, 0, 0, 0, 0)
 
     def __call__(
         self, *layers: list[Member] | bytes, limits: Limits = DEFAULT_LIMITS, options: UnpackOptions = DEFAULT_OPTIONS
@@ -54,6 +55,8 @@ class Renderer:
             path.write_bytes(data)
             sources.append(LayerSource(partial(FileSource, str(path)), sha256(data), sha256(data)))
         self.stats = render_oci(sources, str(root), limits, options)
+        # Counted while unpacking as it is when the tree is looked at.
+        assert self.stats.tree_bytes == measure(str(root))
         return root
 
 

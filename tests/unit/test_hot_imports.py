@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from rktpy.store.tree_ready import tree_id
 from tests.conftest import ROOT, SYSTEM_PYTHON
 
 PYTHON = SYSTEM_PYTHON if os.path.exists(SYSTEM_PYTHON) else sys.executable
@@ -65,6 +66,7 @@ ALLOWED = {
     | TABLE
     | PODS
     | {
+        "_sha512",
         "rktpy.cli.image_ids",
         "rktpy.cli.image_list",
         "rktpy.cli.sizes",
@@ -78,6 +80,8 @@ ALLOWED = {
         "rktpy.store.lookup",
         "rktpy.store.paths",
         "rktpy.store.store",
+        "rktpy.store.tree_ready",
+        "rktpy.store.tree_size",
     },
 }
 
@@ -95,7 +99,7 @@ json.dump([status, loaded], open({result!r}, "w"))
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A data directory with a prepared pod and the record of an image."""
+    """A data directory with a prepared pod, the record of an image and its tree."""
     directory = tmp_path / "data"
     pod = directory / "pods/prepared" / UUID
     pod.mkdir(parents=True)
@@ -121,6 +125,9 @@ def data(tmp_path: Path) -> Path:
         "indexDigest": None,
     }
     (images / image_id).write_text(json.dumps(record))
+    tree = directory / "cas/tree" / tree_id([image_id])
+    tree.mkdir(parents=True)
+    (tree / "size").write_text("1000\n")
     return directory
 
 

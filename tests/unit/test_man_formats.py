@@ -201,7 +201,9 @@ def test_config_diagnostics(tmp_path: Path) -> None:
 def test_trust_document() -> None:
     page = "rktpy-trust"
     aci = Image("sha512-1b3f...", "aci", "example.com/web")
-    decision = Decision(aci, "accepted", "signed by a trusted key", "x", (Step("rule", "accepts", "why"),))
+    decision = Decision(
+        aci, "accepted", "signed by a trusted key", "x", (Step("rule", "accepts", "why"),), (SignatureFact("s", created=1),)
+    )
     written = json.loads(images.trust_document({"web": [decision]}))
     shown = json.loads(one("json: trust"))
 
@@ -215,7 +217,7 @@ def test_trust_document() -> None:
         assert mentions(page, name), name
     for verdict in ("accepted", "rejected", "undecided"):
         assert mentions(page, verdict)
-    insecure = decide(aci, (), (), insecure_image=True, now=0)
+    insecure = decide(aci, (), (), states={}, insecure_image=True, now=0)
     assert insecure.allowed_by in WORDS[page]
     # The example that greps for such pods.
     assert f'"allowedBy":"{insecure.allowed_by}"' in images.trust_document({"web": [insecure]}).decode()
@@ -223,9 +225,9 @@ def test_trust_document() -> None:
 
 
 def test_rules_of_the_trust_page() -> None:
-    assert decide(Image("i", "oci", "n"), (), (), insecure_image=False, now=0).verdict == "rejected"
-    assert decide(Image("i", "aci", "n"), (), (), insecure_image=False, now=0).verdict == "rejected"
-    assert decide(Image("i", "oci", "n"), (), (), insecure_image=True, now=0).verdict == "accepted"
+    assert decide(Image("i", "oci", "n"), (), (), states={}, insecure_image=False, now=0).verdict == "rejected"
+    assert decide(Image("i", "aci", "n"), (), (), states={}, insecure_image=False, now=0).verdict == "rejected"
+    assert decide(Image("i", "oci", "n"), (), (), states={}, insecure_image=True, now=0).verdict == "accepted"
 
 
 def test_keystore_precedence(tmp_path: Path) -> None:
@@ -268,7 +270,7 @@ def test_store_layout() -> None:
     for path, _mode in layout.directories():
         name = path.removeprefix("/d").removeprefix("/cas").strip("/")
         assert name in WORDS[page], path
-    for path in (layout.index, layout.records_lock, layout.blobs_lock):
+    for path in (layout.index, layout.records_lock, layout.blobs_lock, layout.key_state("FINGERPRINT")):
         assert path.removeprefix("/d/cas/") in WORDS[page]
     assert mentions(page, "locks/prepareLock")
     assert tree_ready.SYNCED.decode().strip() in WORDS[page]

@@ -48,6 +48,7 @@ def test_look_ups_import_nothing_slow(tmp_path: Path) -> None:
     tree = Path(store.tree_path(store.tree_id([imported.id])))
     (tree / "rootfs").mkdir(parents=True)
     (tree / "rendered").write_bytes(SYNCED)
+    (tree / "size").write_text("1\n")
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{LOOK_UPS}"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from rktpy.errors import ConfigError, FormatError, TrustRejected, TrustUndecided, UsageError
 from rktpy.formats import openpgp
-from rktpy.trust.decision import ACCEPTED, REJECTED, UNDECIDED, Image, SignatureFact, decide
+from rktpy.trust.decision import ACCEPTED, REJECTED, UNDECIDED, Decision, Image, KeyState, SignatureFact, decide
 from rktpy.trust.keystore import Keystore, TrustedKey
-from rktpy.trust.openpgp import check_file, read_status, verify_detached
+from rktpy.trust.openpgp import check_file, examine, read_key_listing, read_status, verify_detached
 from tests.conftest import need_tool
 from tests.support.gpg import Gpg
 
@@ -47,9 +47,15 @@ def check(image: Path, signature: bytes, keystore: Keystore, name: str = NAME) -
     return verify_detached(str(image), signature, keystore, keystore.keys_for(name))
 
 
-def verdict(facts: tuple[SignatureFact, ...], keystore: Keystore, name: str = NAME) -> str:
+def judged(facts: tuple[SignatureFact, ...], keystore: Keystore, name: str = NAME) -> Decision:
     subject = Image("sha512-00", "aci", name)
-    return decide(subject, facts, keystore.keys_for(name), insecure_image=False, now=int(time.time())).verdict
+    keys = keystore.keys_for(name)
+    states = {key.fingerprint: examine(keystore.read(key)) for key in keys}
+    return decide(subject, facts, keys, states=states, insecure_image=False, now=int(time.time()))
+
+
+def verdict(facts: tuple[SignatureFact, ...], keystore: Keystore, name: str = NAME) -> str:
+    return judged(facts, keystore, name).verdict
 
 
 # --- framing
@@ -227,6 +233,79 @@ def test_revoked_and_expired_keys(keystore: Keystore, image: Path, tmp_path: Pat
     assert verdict(carol, keystore) == verdict(dave, keystore) == REJECTED
 
 
+def test_keys_that_change_after_the_signature_was_checked(keystore: Keystore, image: Path, tmp_path: Path) -> None:
+    """The evidence says that all was well; the keystore says what has become of the key since."""
+    own = Gpg(tmp_path / "own")
+    try:
+        fingerprint = own.key("carol")
+        own.key("dave", expire="seconds=60")
+        facts: dict[str, tuple[SignatureFact, ...]] = {}
+        for who in ("carol", "dave"):
+            keystore.add(own.export(who), "")
+            facts[who] = check(image, own.sign(image, who), keystore)
+            assert judged(facts[who], keystore).verdict == ACCEPTED
+        revocation = (own.home / "openpgp-revocs.d" / f"{fingerprint.upper()}.rev").read_text()
+        own("--import", stdin=revocation[revocation.index(":-----BEGIN") + 1 :].encode())
+        keystore.add(own.export("carol"), "")
+        decision = judged(facts["carol"], keystore)
+        assert (decision.verdict, decision.reason) == (REJECTED, "the signing key was revoked")
+        dave = own.fingerprint("dave")
+        state = examine(own.export("dave"))
+        ((expires, revoked),) = [state.keys[dave]]
+        assert not revoked and 0 < expires - time.time() <= 60
+        assert (state.problem(dave, expires - 1), state.problem(dave, expires)) == ("", "the signing key has expired")
+        # A life that is made longer again.
+        own("--quick-set-expire", dave, "seconds=100000")
+        assert examine(own.export("dave")).problem(dave, expires) == ""
+    finally:
+        own.close()
+
+
+def test_a_revoked_subkey(keystore: Keystore, image: Path, tmp_path: Path) -> None:
+    own = Gpg(tmp_path / "own")
+    try:
+        primary = own.key("erin")
+        own("--quick-add-key", primary, "ed25519", "sign", "never")
+        keystore.add(own.export("erin"), "example.com")
+        facts = check(image, own.sign(image, "erin"), keystore)
+        assert verdict(facts, keystore) == ACCEPTED
+        own("--command-fd", "0", "--edit-key", primary, stdin=b"key 1\nrevkey\ny\n0\n\ny\nsave\n")
+        keystore.add(own.export("erin"), "example.com")
+    finally:
+        own.close()
+    state = examine(keystore.read(keystore.keys_for(NAME)[0]))
+    assert (state.keys[primary][1], state.keys[facts[0].key][1]) == (False, True)
+    assert judged(facts, keystore).reason == "the signing key was revoked"
+
+
+def test_key_listings() -> None:
+    assert read_key_listing("") == KeyState({})
+    listing = "tru::1:1:0:3:1:5\npub:{}:255:22:AA:1::::::{}::::::23::0:\nfpr:::::::::AB:\nuid:u::::1::::::::::0:\n"
+    for validity, capabilities, revoked in (
+        ("u", "scSC", False),
+        ("e", "sc", False),
+        ("r", "sc", True),
+        ("i", "sc", True),
+        ("u", "scD", True),
+    ):
+        assert read_key_listing(listing.format(validity, capabilities)) == KeyState({"ab": (0, revoked)})
+    with pytest.raises(ValueError, match="invalid literal"):
+        read_key_listing("pub:u:255:22:AA:1:soon:\nfpr:::::::::AB:\n")
+    # What is no key has none.
+    assert examine(b"garbage") == KeyState({})
+
+
+@given(st.dictionaries(st.text(max_size=8), st.tuples(st.integers(), st.booleans()), max_size=3))
+def test_the_state_of_a_key_is_read_as_it_was_written(keys: dict[str, tuple[int, bool]]) -> None:
+    assert KeyState.from_dict(KeyState(keys).to_dict()) == KeyState(keys)
+
+
+@pytest.mark.parametrize("doc", [None, [], {"a": 1}, {"a": {}}, {"a": {"expires": True, "revoked": True}}, {"a": {"expires": 1}}])
+def test_a_damaged_state_of_a_key(doc: object) -> None:
+    with pytest.raises(FormatError):
+        KeyState.from_dict(doc)
+
+
 def test_signing_subkey(keystore: Keystore, image: Path, tmp_path: Path) -> None:
     own = Gpg(tmp_path / "own")
     try:
@@ -258,8 +337,11 @@ def test_decisions() -> None:
     aci = Image("sha512-1", "aci", NAME)
     oci = Image("sha256-1", "oci", "docker://example.com/app:1")
 
-    def ask(image: Image, *facts: SignatureFact, insecure: bool = False, now: int = 100) -> str:
-        return decide(image, facts, (key,), insecure_image=insecure, now=now).verdict
+    sound = KeyState({key.fingerprint: (0, False)})
+
+    def ask(image: Image, *facts: SignatureFact, insecure: bool = False, now: int = 100, state: KeyState | None = sound) -> str:
+        states = {key.fingerprint: state} if state else {}
+        return decide(image, facts, (key,), states=states, insecure_image=insecure, now=now).verdict
 
     assert ask(aci, good) == ACCEPTED
     assert ask(aci) == REJECTED
@@ -267,12 +349,22 @@ def test_decisions() -> None:
     assert ask(aci, good.replace(signer="bb" * 20)) == REJECTED
     assert ask(aci, good.replace(expires=100)) == REJECTED
     assert ask(aci, good.replace(expires=101)) == ACCEPTED
+    assert ask(aci, good, state=KeyState({key.fingerprint: (100, False)})) == REJECTED
+    assert ask(aci, good, state=KeyState({key.fingerprint: (101, False)})) == ACCEPTED
+    assert ask(aci, good, state=KeyState({key.fingerprint: (0, True)})) == REJECTED
+    assert ask(aci, good, state=KeyState({})) == REJECTED
+    assert ask(aci, good, state=None) == UNDECIDED
+    subkey = "cc" * 20
+    for state, wanted in (((0, False), ACCEPTED), ((0, True), REJECTED), ((100, False), REJECTED)):
+        states = KeyState({key.fingerprint: (0, False), subkey: state})
+        assert ask(aci, good.replace(key=subkey), state=states) == wanted
+    assert ask(aci, good.replace(key=subkey)) == REJECTED
     assert ask(oci, good) == REJECTED
     assert ask(oci, insecure=True) == ACCEPTED
     assert ask(Image("x", "odd", NAME), good) == UNDECIDED
     with pytest.raises(TrustRejected, match="signature verification for docker images is not supported"):
-        decide(oci, (), (), insecure_image=False, now=1).require()
+        decide(oci, (), (), states={}, insecure_image=False, now=1).require()
     with pytest.raises(TrustUndecided):
-        decide(Image("x", "odd", NAME), (), (), insecure_image=False, now=1).require()
-    allowed = decide(oci, (), (), insecure_image=True, now=1).to_dict()
+        decide(Image("x", "odd", NAME), (), (), states={}, insecure_image=False, now=1).require()
+    allowed = decide(oci, (), (), states={}, insecure_image=True, now=1).to_dict()
     assert allowed["allowedBy"] == "--insecure-options=image"
