@@ -1,0 +1,16 @@
+"""Paths in the root of a pod's systemd that are ours, relative to it; those of the contract are in rktpy.formats.stage1.
+
+Hot-path module.
+"""
+
+from __future__ import annotations
+
+UNITS_DIR = "etc/systemd/system"
+#: Its write end is systemd's until everything has stopped.
+OVER_FIFO = "rkt/over"
+#: What apps' lines are written on, or the terminal of an interactive app.
+TERMINAL = "dev/rktpy-terminal"
+STATUS_SCRIPT = "rkt/exited"
+FIRST_FAILURE = "rkt/first-failure"
+#: Where the metadata service is, known only when the network is up.
+METADATA_FILE = "rkt/metadata"
