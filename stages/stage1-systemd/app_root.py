@@ -19,8 +19,8 @@ from rktpy.isolate.plan import Operation, shown
 from rktpy.isolate.volumes import choose_mounts, volume_operations
 from rktpy.linux import constants as c
 from rktpy.record import Record
+from rktpy.stage1.systemd.pod_paths import TERMINAL
 from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, Sharing, device_nodes, working_directory
-from rktpy.stage1.systemd.pod_units import TERMINAL
 from rktpy.stage1.systemd.resources import HANDOFF
 
 TYPE_CHECKING = False

@@ -17,7 +17,8 @@ from rktpy.formats import stage1 as names
 from rktpy.formats.stage1 import Enforcement
 from rktpy.isolate.plan import shown
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_units import APPS, TERMINAL, WORKING_DIRECTORY
+from rktpy.stage1.systemd.pod_paths import FIRST_FAILURE, METADATA_FILE, STATUS_SCRIPT, TERMINAL, WORKING_DIRECTORY
+from rktpy.stage1.systemd.pod_units import APPS
 from rktpy.stage1.systemd.streams import mux_command, stream_modes, uses_mux
 from rktpy.stage1.systemd.unit_text import command, plain, quoted, unit
 
@@ -30,11 +31,7 @@ if TYPE_CHECKING:
 
     Setting = tuple[str, str]
 
-STATUS_SCRIPT = "rkt/exited"
-FIRST_FAILURE = "rkt/first-failure"
 _JOURNAL_SOCKETS = "systemd-journald.socket systemd-journald-dev-log.socket"
-#: In the pod's root: where the metadata service is, known only when the network is up.
-METADATA_FILE = "rkt/metadata"
 #: What systemd would add to the environment.
 _OF_SYSTEMD = ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "LANG")
 _SIGNALS = (

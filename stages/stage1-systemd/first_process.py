@@ -12,6 +12,7 @@ import stat
 from rktpy.cgroup.subtree import write
 from rktpy.errors import Stage1Error, innermost
 from rktpy.formats import stage1 as names
+from rktpy.formats.aci.isolators import Landlock, SeccompRemove, SeccompRetain
 from rktpy.formats.stage1 import Enforcement, write_report
 from rktpy.isolate.environment import app_environment, environment_file
 from rktpy.isolate.executable import find_executable
@@ -28,11 +29,11 @@ from rktpy.record import Record
 from rktpy.stage1.systemd.app_root import app_root, name_files, volume_devices, volumes
 from rktpy.stage1.systemd.app_units import AppUnit, app_units, environment_report
 from rktpy.stage1.systemd.pod_limits import set_pod_sysctls
+from rktpy.stage1.systemd.pod_paths import UNITS_DIR
 from rktpy.stage1.systemd.pod_root import pod_root
-from rktpy.stage1.systemd.pod_units import TARGET, UNITS_DIR
+from rktpy.stage1.systemd.pod_units import TARGET
 from rktpy.stage1.systemd.resources import Machine, Settings
 from rktpy.stage1.systemd.streams import KUBERNETES_LOGS, kubernetes_log_dir
-from rktpy.stage1.systemd.user_namespace import enter_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ def _become_systemd(
     os.umask(0o022)
     opened: dict[str, tuple[Operation, ...]] = {}
     if pod.users is not None:
+        from rktpy.stage1.systemd.user_namespace import enter_user_namespace
+
         pod, opened = enter_user_namespace(pod, mounts)
     with Root(pod.root) as root:
         own = pod_root(
@@ -134,9 +137,15 @@ def pod_machine(groups: Subtree | None, *, no_capabilities: bool, no_seccomp: bo
     return Machine(controllers, no_capabilities, no_seccomp, selinux_active())
 
 
-def preload() -> None:
-    """Import what :func:`set_up_units` imports only when it is needed, for a caller that goes where there is no Python."""
-    for name in ("labels", "landlock", "seccomp"):
+def preload(app: PodApp) -> None:
+    """Import what :func:`set_up_units` imports only when ``app`` needs it, for a caller that goes where there is no Python."""
+    modules = ["seccomp_names"]
+    for isolator in app.app.isolators:
+        if isinstance(isolator.parsed, Landlock):
+            modules.append("landlock")
+        elif isinstance(isolator.parsed, (SeccompRetain, SeccompRemove)):
+            modules.append("syscall_table")
+    for name in modules:
         __import__(f"rktpy.isolate.{name}")
 
 
