@@ -3,6 +3,7 @@
     <app>.service           the app
     iomux@<app>.service     the multiplexer of an app that can be attached to
     handlers@<app>.service  pre-start as its start, post-stop as its stop; confined as the app is
+    failed@<app>.service    notes that a pre-start handler has failed, because of which the app never starts
     <app>@<port>.socket     a port marked socketActivated: the app starts when somebody connects
 
 The end of an app is written to ``rkt/status/<app>`` by a shell of the host's that runs outside the app's root; the first
@@ -62,9 +63,14 @@ class AppUnit(Record):
 
 
 def status_script() -> str:
-    """The script that systemd runs after an app: it knows how the app ended from the environment (systemd.exec(5))."""
+    """The script that systemd runs after an app: it knows how the app ended from the environment (systemd.exec(5)).
+
+    With a second argument it runs after the handlers have failed, which matters if it was before the app.
+    """
     cases = " ".join([f"{name}) s={number};;" for number, name in enumerate(_SIGNALS.split(), 1)])
     return (
+        f'if [ -n "$2" ]; then [ ! -e "/{names.STATUS_DIR}/$1" ] || exit 0\n'
+        "EXIT_CODE=$MONITOR_EXIT_CODE EXIT_STATUS=$MONITOR_EXIT_STATUS; fi\n"
         f'if [ "$EXIT_CODE" = exited ]; then s=$EXIT_STATUS; else case $EXIT_STATUS in {cases} RTMIN*) s=34;; *) s=1;; esac; fi\n'
         f'echo "$s" > "/{names.STATUS_DIR}/$1"\n'
         f'[ "$s" = 0 ] || {{ set -C; echo "$s" > /{FIRST_FAILURE}; }} 2>/dev/null\n'
@@ -90,9 +96,10 @@ def app_units(spec: AppUnit, find: Callable[[str], str]) -> dict[str, str]:
                 "Unit",
                 (
                     ("Description", f"Event handlers of {app.name}"),
-                    *_common(needs, spec.mutable),
+                    *_common(needs, mutable=True),
                     # Needed by the app alone: stopped, and so post-stop run, when the app has ended.
                     ("StopWhenUnneeded", "yes"),
+                    ("OnFailure", f"failed@{app.name}.service"),
                 ),
             ),
             (
@@ -106,6 +113,16 @@ def app_units(spec: AppUnit, find: Callable[[str], str]) -> dict[str, str]:
                     *run,
                 ),
             ),
+        )
+        units[f"failed@{app.name}.service"] = unit(
+            (
+                "Unit",
+                (
+                    *_common(needs, mutable=True),
+                    *([] if spec.mutable else [("SuccessAction", "exit"), ("FailureAction", "exit")]),
+                ),
+            ),
+            ("Service", (("Type", "oneshot"), ("ExecStart", command(("/bin/sh", f"/{STATUS_SCRIPT}", app.name, "handlers"))))),
         )
         mine = [*needs, handlers]
     sockets = socket_units(app)
