@@ -89,7 +89,7 @@ def _become_systemd(
     os.umask(0o022)
     opened: dict[str, tuple[Operation, ...]] = {}
     if pod.users is not None:
-        pod, opened = enter_user_namespace(pod)
+        pod, opened = enter_user_namespace(pod, mounts)
     with Root(pod.root) as root:
         own = pod_root(
             groups.groups,
