@@ -325,7 +325,7 @@ def test_pod_files() -> None:
     )
     assert len(files) > 20 and len(drawn) > 6
     from rktpy.isolate import volumes
-    from rktpy.stage0 import metadata, prepare
+    from rktpy.stage0 import metadata, pod_files, prepare
     from rktpy.stage1.fly import limits
     from rktpy.stage1.systemd import app_units, finish, pod, pod_root, pod_units, streams
 
@@ -341,7 +341,7 @@ def test_pod_files() -> None:
         pod_root.KERNEL_SYS[1:],
         streams.PROGRAMS_DIR,
         streams.KUBERNETES_LOGS,
-        prepare.TRUST_FILE,
+        pod_files.TRUST_FILE,
         prepare.BUNDLED_FILE,
         prepare.STRICT_FILE,
         metadata.REGISTERED_FILE,
