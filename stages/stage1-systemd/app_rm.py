@@ -49,5 +49,7 @@ def main(argv: list[str]) -> int:
 
 
 def _belongs(unit: str, app: str) -> bool:
-    """Whether a unit file is one of the app's; no app has an ``@`` in its name."""
-    return unit == f"{app}.service" or unit.endswith(f"@{app}.service") or unit.startswith(f"{app}@")
+    """Whether a unit file is one of the app's; no app has an ``@`` in its name, but one can be called as a template of ours is."""
+    if unit.startswith(f"{app}@"):
+        return unit.endswith(".socket")
+    return unit == f"{app}.service" or unit.endswith(f"@{app}.service")

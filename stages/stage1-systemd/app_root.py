@@ -19,7 +19,7 @@ from rktpy.isolate.plan import Operation, shown
 from rktpy.isolate.volumes import choose_mounts, volume_operations
 from rktpy.linux import constants as c
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, Sharing, device_nodes
+from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, Sharing, device_nodes, working_directory
 from rktpy.stage1.systemd.pod_units import TERMINAL
 from rktpy.stage1.systemd.resources import HANDOFF
 
@@ -80,6 +80,7 @@ def app_root(app: PodApp, pod_root: str, sharing: Sharing, *, interactive: bool 
         Bind(f"{pod_root}{KERNEL_SYS}", "/sys", recursive=True),
         Tmpfs("/dev", "mode=755,size=64k,nr_inodes=1m", c.MS_NOSUID | c.MS_STRICTATIME),
         *device_nodes("/dev", f"{pod_root}/dev" if sharing.user_namespace else ""),
+        *working_directory(app.app.working_directory or "/"),
         *[Bind(f"{pod_root}/dev/{name}", f"/dev/{name}") for name in ("pts", "shm", "mqueue")],
         Bind(f"{pod_root}/{TERMINAL if interactive else 'dev/console'}", "/dev/console"),
         Bind(f"{pod_root}{_JOURNAL}", _JOURNAL),

@@ -17,7 +17,7 @@ from rktpy.formats import stage1 as names
 from rktpy.formats.stage1 import Enforcement
 from rktpy.isolate.plan import shown
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_units import APPS, TERMINAL
+from rktpy.stage1.systemd.pod_units import APPS, TERMINAL, WORKING_DIRECTORY
 from rktpy.stage1.systemd.streams import mux_command, stream_modes, uses_mux
 from rktpy.stage1.systemd.unit_text import command, plain, quoted, unit
 
@@ -209,8 +209,7 @@ def _confinement(spec: AppUnit) -> list[Setting]:
         ("RootDirectoryStartOnly", "yes"),  # the shell that notes the end runs in the pod's root
         ("PrivateMounts", "yes"),
         ("MountAPIVFS", "no"),
-        # "-", because the shell that notes the end starts there as well, outside the app's root, and the app may have removed it.
-        ("WorkingDirectory", "-" + quoted_path(spec.app.app.working_directory or "/")),
+        ("WorkingDirectory", WORKING_DIRECTORY[0]),
         ("User", str(user.uid)),
         ("Group", str(user.gid)),
     ]
@@ -244,11 +243,6 @@ def _streams(spec: AppUnit, *, handlers: bool = False) -> list[Setting]:
             mode = "null" if name == "stdin" else "journal"
         settings.append((setting, f"file:{directory}/{name}" if mode == "stream" else mode))
     return settings
-
-
-def quoted_path(path: str) -> str:
-    """A path for a setting that takes one and unquotes nothing (WorkingDirectory)."""
-    return path.replace("%", "%%")
 
 
 def _valid(name: str) -> bool:

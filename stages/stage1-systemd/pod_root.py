@@ -24,7 +24,7 @@ import stat
 from rktpy.isolate.mounts import Bind, BindRoot, Filesystem, MaskPath, Mkdir, Mknod, RemountReadonly, Symlink, Tmpfs
 from rktpy.linux import constants as c
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_units import TERMINAL
+from rktpy.stage1.systemd.pod_units import TERMINAL, WORKING_DIRECTORY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,6 +81,12 @@ def device_nodes(directory: str, source: str = "") -> Iterable[Operation]:
         yield Symlink(f"{directory}/{name}", target)
 
 
+def working_directory(path: str) -> Iterable[Operation]:
+    """Links that let :data:`WORKING_DIRECTORY` lead to ``path``."""
+    yield Symlink(WORKING_DIRECTORY[0], WORKING_DIRECTORY[1])
+    yield Symlink(WORKING_DIRECTORY[1], path)
+
+
 def pod_root(groups: tuple[Group, ...], *, terminal: str, console: str, protect: bool, sharing: Sharing) -> tuple[Operation, ...]:
     """What makes the directory of a pod's stage1 the root of its systemd.
 
@@ -96,6 +102,7 @@ def pod_root(groups: tuple[Group, ...], *, terminal: str, console: str, protect:
         *_cgroups(groups),
         Tmpfs("/dev", "mode=755,size=64k,nr_inodes=1m", c.MS_NOSUID | c.MS_STRICTATIME),
         *device_nodes("/dev", "/dev" if sharing.user_namespace else ""),
+        *working_directory("/"),
         Filesystem("devpts", "/dev/pts", "newinstance,ptmxmode=0666,mode=620,gid=5", c.MS_NOSUID | c.MS_NOEXEC),
         Tmpfs("/dev/shm", "mode=1777", c.MS_NOSUID | c.MS_NODEV),
         *_mqueue(sharing),

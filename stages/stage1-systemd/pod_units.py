@@ -24,6 +24,9 @@ TARGET = "rktpy.target"
 UNITS_DIR = "etc/systemd/system"
 OVER_FIFO = "rkt/over"
 TERMINAL = "dev/rktpy-terminal"
+#: WorkingDirectory= of apps, which has no quoting: a link to the second path, which is one to the working directory in an app's
+#: root, and to / in the pod's, where systemd goes below RootDirectory= for ExecStopPost= (the end is noted whatever the app's is).
+WORKING_DIRECTORY = ("/dev/.working-directory", "/dev/.working-directory-here")
 
 _NO_DEFAULTS = ("DefaultDependencies", "no")
 _STOP_AT_END = (("Conflicts", "shutdown.target"), ("Before", "shutdown.target"))

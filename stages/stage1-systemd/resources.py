@@ -194,6 +194,9 @@ class Settings:
         calls, everything, unknown = expand(parsed.set)
         if everything and not retain:
             raise Stage1Error("seccomp: removing all system calls leaves nothing that could run")
+        if retain and not (everything or calls):
+            # systemd would take an empty list for no filter.
+            raise Stage1Error("seccomp: retaining no system calls leaves nothing that could run")
         if isolator is not None:
             problem = f"unknown system calls {', '.join(unknown)}" if unknown else ""
             self._set(isolator.name, changed=problem)
