@@ -51,8 +51,10 @@ if TYPE_CHECKING:
     from rktpy.stage1.systemd.pod import Pod
 
 #: What systemd-nspawn(1) leaves to a container by default: loading modules, raw I/O, the clock and the like are not among it.
-_SYSTEMD_NEEDS = tuple(
-    ["AUDIT_CONTROL", "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "IPC_OWNER", "KILL", "LEASE", "LINUX_IMMUTABLE", "MKNOD", "NET_ADMIN", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_ADMIN", "SYS_BOOT", "SYS_CHROOT", "SYS_NICE", "SYS_PTRACE", "SYS_RESOURCE", "SYS_TTY_CONFIG"]
+_SYSTEMD_NEEDS = (
+    "AUDIT_CONTROL AUDIT_WRITE CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID IPC_OWNER KILL LEASE LINUX_IMMUTABLE MKNOD "
+    "NET_ADMIN NET_BIND_SERVICE NET_BROADCAST NET_RAW SETFCAP SETGID SETPCAP SETUID SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_NICE "
+    "SYS_PTRACE SYS_RESOURCE SYS_TTY_CONFIG"
 )
 _LARGEST_FD = 2**32 - 1
 _ENVIRONMENT = {
@@ -133,7 +135,7 @@ def _own_capabilities(pod: Pod) -> tuple[Operation, ...]:
     """What the pod's systemd keeps: what it needs itself and what its apps ask for. Apps of a mutable pod are not known yet."""
     if pod.mutable or pod.no_capabilities:
         return ()
-    mask = capability_mask(_SYSTEMD_NEEDS).mask
+    mask = capability_mask(tuple(_SYSTEMD_NEEDS.split())).mask
     for app in pod.apps:
         mask |= app_capabilities(app.app.isolators).mask
     return (SetCaps(mask),)
