@@ -56,7 +56,7 @@ GLOBAL: tuple[Flag, ...] = (
 )
 
 STAGE1: tuple[Flag, ...] = (
-    ("stage1", "stage1", "", "stage1 that comes with rktpy, by its short name (fly)"),
+    ("stage1", "stage1", "", "stage1 that comes with rktpy, by its short name (systemd, fly)"),
     ("stage1-from-dir", "stage1", "", "file name of a stage1 image in the stage1 images directory"),
     ("stage1-hash", "stage1", "", "ID of a stored stage1 image"),
     ("stage1-name", "stage1", "", "name of a stage1 image, found in the store or by discovery"),

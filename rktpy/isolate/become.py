@@ -21,6 +21,8 @@ else:
     from _signal import SIG_DFL, SIGPIPE, SIGXFSZ, signal
 
 LARGEST_FD = 2**32 - 1
+#: The program that hands over to an image's, see its source.
+HANDOFF_PROGRAM = f"{os.path.dirname(os.path.abspath(__file__))}/handoff"
 _F_ADD_SEALS = 1033
 _SEALS = 0xF  # F_SEAL_SEAL, _SHRINK, _GROW, _WRITE
 
@@ -66,7 +68,7 @@ def become(
 def _read_handoff() -> bytes:
     """The program ``handoff``; empty when it was not built (no compiler, or a machine that it was not ported to)."""
     try:
-        with open(f"{os.path.dirname(os.path.abspath(__file__))}/handoff", "rb", buffering=0) as file:
+        with open(HANDOFF_PROGRAM, "rb", buffering=0) as file:
             return file.readall() or b""
     except FileNotFoundError:
         return b""

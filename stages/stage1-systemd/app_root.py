@@ -10,14 +10,18 @@ from __future__ import annotations
 import os
 import stat
 
+from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
+from rktpy.formats.aci.isolators import LANDLOCK_NAME
+from rktpy.isolate.become import HANDOFF_PROGRAM
 from rktpy.isolate.mounts import Bind, BindRoot, Mkdir, RemountReadonly, Symlink, Tmpfs
-from rktpy.isolate.plan import Operation
+from rktpy.isolate.plan import Operation, shown
 from rktpy.isolate.volumes import choose_mounts, volume_operations
 from rktpy.linux import constants as c
 from rktpy.record import Record
 from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, Sharing, device_nodes
 from rktpy.stage1.systemd.pod_units import TERMINAL
+from rktpy.stage1.systemd.resources import HANDOFF
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,8 +92,12 @@ def app_root(app: PodApp, pod_root: str, sharing: Sharing, *, interactive: bool 
 
 
 def volumes(app: PodApp, mounts: tuple[VolumeMount, ...]) -> tuple[Operation, ...]:
-    """What makes the app's volumes and puts them in place. Sources are paths of the host."""
-    return tuple(volume_operations(mounts, app.directory, recursive=True))
+    """What makes the app's volumes and puts them in place, and what else is taken from the host. Sources are paths of the
+    host."""
+    operations = volume_operations(mounts, app.directory, recursive=True)
+    if any(isolator.name == LANDLOCK_NAME for isolator in app.app.isolators) and os.path.exists(HANDOFF_PROGRAM):
+        operations.append(Bind(HANDOFF_PROGRAM, f"/{HANDOFF}", read_only=True))
+    return tuple(operations)
 
 
 def name_files(app: PodApp, pod_root: str, wanted: NameFiles, *, has_resolv: bool) -> tuple[Operation, ...]:
@@ -113,6 +121,16 @@ def name_files(app: PodApp, pod_root: str, wanted: NameFiles, *, has_resolv: boo
 def app_mounts(app: PodApp) -> tuple[VolumeMount, ...]:
     """Which volume goes where in an app. Raises Stage1Error."""
     return choose_mounts(app)
+
+
+def check_sources(app: PodApp, mounts: tuple[VolumeMount, ...]) -> None:
+    """Refuse host volumes that are not there, with systemd-nspawn's status, which is rkt's then. Raises Stage1Error."""
+    for mount in mounts:
+        if mount.volume.kind == "host":
+            try:
+                os.stat(mount.volume.source)
+            except OSError as error:
+                raise Stage1Error(f"app {app.name}: can't find the source of volume {shown(mount.volume.name)}", 1) from error
 
 
 def volume_devices(mounts: tuple[VolumeMount, ...]) -> tuple[str, ...]:

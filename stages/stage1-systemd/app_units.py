@@ -55,6 +55,13 @@ class AppUnit(Record):
     mutable: bool = False
     interactive: bool = False
     device_nodes: tuple[str, ...] = ()
+    wrapper: tuple[str, ...] = ()
+
+    def command(self, program: str, argv: tuple[str, ...]) -> str:
+        """The command line of a program of the app's. ``argv`` is with the program's name."""
+        if not self.wrapper:
+            return command((program, *argv[1:]))
+        return command((*self.wrapper, program, program, *argv[1:]))
 
 
 def status_script() -> str:
@@ -79,8 +86,8 @@ def app_units(spec: AppUnit, find: Callable[[str], str]) -> dict[str, str]:
     units: dict[str, str] = {}
     mine = needs
     if pre or post:
-        run = [("ExecStart", command((find(argv[0]), *argv[1:]))) for argv in pre]
-        run += [("ExecStop", command((find(argv[0]), *argv[1:]))) for argv in post]
+        run = [("ExecStart", spec.command(find(argv[0]), argv)) for argv in pre]
+        run += [("ExecStop", spec.command(find(argv[0]), argv)) for argv in post]
         units[handlers] = unit(
             (
                 "Unit",
@@ -122,7 +129,7 @@ def app_units(spec: AppUnit, find: Callable[[str], str]) -> dict[str, str]:
                 *([("Sockets", " ".join(sockets))] if sockets else []),
                 *confined,
                 *_streams(spec),
-                ("ExecStart", command((spec.program, *app.app.exec[1:]))),
+                ("ExecStart", spec.command(spec.program, app.app.exec)),
                 ("ExecStopPost", command(("/bin/sh", f"/{STATUS_SCRIPT}", app.name), "+")),
             ),
         ),
@@ -202,7 +209,8 @@ def _confinement(spec: AppUnit) -> list[Setting]:
         ("RootDirectoryStartOnly", "yes"),  # the shell that notes the end runs in the pod's root
         ("PrivateMounts", "yes"),
         ("MountAPIVFS", "no"),
-        ("WorkingDirectory", quoted_path(spec.app.app.working_directory or "/")),
+        # "-", because the shell that notes the end starts there as well, outside the app's root, and the app may have removed it.
+        ("WorkingDirectory", "-" + quoted_path(spec.app.app.working_directory or "/")),
         ("User", str(user.uid)),
         ("Group", str(user.gid)),
     ]

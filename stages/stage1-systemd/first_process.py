@@ -7,6 +7,7 @@ it did (:class:`Message`). Hot-path module.
 from __future__ import annotations
 
 import os
+import stat
 
 from rktpy.cgroup.subtree import write
 from rktpy.errors import Stage1Error, innermost
@@ -16,7 +17,7 @@ from rktpy.isolate.environment import app_environment, environment_file
 from rktpy.isolate.executable import find_executable
 from rktpy.isolate.labels import selinux_active
 from rktpy.isolate.mounts import Bind, PivotRoot
-from rktpy.isolate.plan import execute_plan
+from rktpy.isolate.plan import execute_plan, shown
 from rktpy.isolate.pod_app import append_file, write_file
 from rktpy.isolate.root import Root
 from rktpy.isolate.users import app_user
@@ -24,7 +25,7 @@ from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from rktpy.log import debug, debugging
 from rktpy.record import Record
-from rktpy.stage1.systemd.app_root import app_mounts, app_root, name_files, volume_devices, volumes
+from rktpy.stage1.systemd.app_root import app_root, name_files, volume_devices, volumes
 from rktpy.stage1.systemd.app_units import AppUnit, app_units, environment_report
 from rktpy.stage1.systemd.pod_limits import set_pod_sysctls
 from rktpy.stage1.systemd.pod_root import pod_root
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from rktpy.isolate.plan import Operation
     from rktpy.isolate.pod_app import PodApp
     from rktpy.isolate.users import User
+    from rktpy.isolate.volumes import VolumeMount
     from rktpy.stage1.systemd.launch import Console, Pipes
     from rktpy.stage1.systemd.pod import Pod
 
@@ -57,17 +59,24 @@ _ENVIRONMENT = {
 }
 
 
-def become_systemd(pod: Pod, programs: str, groups: Subtree, console: Console, pipes: Pipes) -> NoReturn:
-    """Set everything up, report to the parent, wait for its word, execute systemd. What goes wrong is told to the parent."""
+def become_systemd(
+    pod: Pod, mounts: list[tuple[VolumeMount, ...]], programs: str, groups: Subtree, console: Console, pipes: Pipes
+) -> NoReturn:
+    """Set everything up, report to the parent, wait for its word, execute systemd. What goes wrong is told to the parent.
+
+    ``mounts`` are the volumes of each app.
+    """
     try:
-        _become_systemd(pod, programs, groups, console, pipes)
+        _become_systemd(pod, mounts, programs, groups, console, pipes)
     except Exception as error:
         pipes.failed(innermost(error), error.status if isinstance(error, Stage1Error) else 254)
     finally:
         os._exit(254)
 
 
-def _become_systemd(pod: Pod, programs: str, groups: Subtree, console: Console, pipes: Pipes) -> None:
+def _become_systemd(
+    pod: Pod, mounts: list[tuple[VolumeMount, ...]], programs: str, groups: Subtree, console: Console, pipes: Pipes
+) -> None:
     syscalls.prctl(c.PR_SET_PDEATHSIG, c.SIGKILL, 0, 0, 0)
     pipes.wait()  # ends this process if the parent has died before the signal was asked for
     for group in groups.groups:
@@ -80,9 +89,9 @@ def _become_systemd(pod: Pod, programs: str, groups: Subtree, console: Console, 
     os.umask(0o022)
     opened: dict[str, tuple[Operation, ...]] = {}
     if pod.users is not None:
-        pod, opened = enter_user_namespace(pod)
+        pod, opened = enter_user_namespace(pod, mounts)
     with Root(pod.root) as root:
-        mounts = pod_root(
+        own = pod_root(
             groups.groups,
             terminal=console.path,
             console=console.path if pod.debug and not pod.interactive else "",
@@ -91,14 +100,13 @@ def _become_systemd(pod: Pod, programs: str, groups: Subtree, console: Console, 
         )
         logs = kubernetes_log_dir(pod.manifest)
         if logs:
-            mounts += (Bind(logs, f"/{KUBERNETES_LOGS}"),)
-        execute_plan(mounts, root)
+            own += (Bind(logs, f"/{KUBERNETES_LOGS}"),)
+        execute_plan(own, root)
         machine = pod_machine(groups, no_capabilities=pod.no_capabilities, no_seccomp=pod.no_seccomp)
         report = set_pod_sysctls(pod)
         roots: list[Root] = []
         restricted = Restricted(machine, pod.mutable, pod.interactive)
-        for app in pod.apps:
-            chosen = app_mounts(app)
+        for app, chosen in zip(pod.apps, mounts, strict=True):
             roots.append(Root(app.rootfs))
             execute_plan(app_root(app, pod.root, pod.sharing, interactive=pod.interactive), roots[-1])
             execute_plan(opened.get(app.name) or volumes(app, chosen), roots[-1])
@@ -128,18 +136,28 @@ def pod_machine(groups: Subtree | None, *, no_capabilities: bool, no_seccomp: bo
 
 def preload() -> None:
     """Import what :func:`set_up_units` imports only when it is needed, for a caller that goes where there is no Python."""
-    for name in ("labels", "seccomp"):
+    for name in ("labels", "landlock", "seccomp"):
         __import__(f"rktpy.isolate.{name}")
 
 
 def set_up_units(pod_root: str, app: PodApp, root: Root, restricted: Restricted, devices: tuple[str, ...]) -> list[Enforcement]:
     """Write the units of an app, whose root is complete, into the pod's root. Raises RktpyError, OSError."""
+    _check_working_directory(app, root)
     spec, report = app_unit(app, root, restricted, devices)
     _add_accounts(pod_root, spec.user)
     for name, text in app_units(spec, program_finder(app, root)).items():
         write_file(f"{pod_root}/{UNITS_DIR}/{name}", text.encode("utf-8", "surrogateescape"))
     write_file(f"{pod_root}/{names.ENV_DIR}/{app.name}", environment_file(spec.environment), 0o600)
     return report
+
+
+def _check_working_directory(app: PodApp, root: Root) -> None:
+    """Refuse a working directory that is not there, with the status of systemd for that (EXIT_CHDIR, systemd.exec(5))."""
+    path = app.app.working_directory or "/"
+    status = root.stat(path)
+    if status is None or not stat.S_ISDIR(status.st_mode):
+        what = "no such file or directory" if status is None else "not a directory"
+        raise Stage1Error(f"app {app.name}: can't change to working directory {shown(path)}: {what}", 200)
 
 
 def _add_accounts(pod_root: str, user: User) -> None:
@@ -154,9 +172,9 @@ def app_unit(app: PodApp, root: Root, restricted: Restricted, devices: tuple[str
     user = app_user(app, root)
     environment = app_environment(app.name, app.app, user)
     program = program_finder(app, root)(app.app.exec[0])
-    settings = Settings(app, restricted.machine, user.uid)
+    settings = Settings(app, restricted.machine, user.uid, root)
     lines = tuple(settings.lines)
-    spec = AppUnit(app, user, environment, program, lines, restricted.mutable, restricted.interactive, devices)
+    spec = AppUnit(app, user, environment, program, lines, restricted.mutable, restricted.interactive, devices, settings.wrapper)
     return spec, [*settings.report, *environment_report(app.name, environment)]
 
 

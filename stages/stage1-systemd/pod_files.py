@@ -39,6 +39,8 @@ _DIRECTORIES = (
 def write_pod_files(pod: Pod, programs: str, started: tuple[str, ...]) -> None:
     """Write the files of the pod's root, but for the apps' units. ``started`` are the units to start. Raises OSError."""
     root = names.STAGE1_ROOTFS
+    # Apps' streams are connected to the journal's socket as the app's user. The pod's directory above stays closed to others.
+    os.chmod(root, 0o755)
     for directory in (*_DIRECTORIES, f"var/log/journal/{pod.machine_id}"):
         try:
             os.mkdir(f"{root}/{directory}", 0o755)

@@ -14,6 +14,7 @@ from rktpy.formats.aci.isolators import (
     CPU,
     AppArmorProfile,
     CPUShares,
+    Landlock,
     Memory,
     NoNewPrivileges,
     OOMScoreAdj,
@@ -33,9 +34,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.formats.aci.isolators import Isolator
     from rktpy.isolate.pod_app import PodApp
+    from rktpy.isolate.root import Root
 
     Setting = tuple[str, str]
 
+#: In the root of an app that Landlock restricts: the program that does it.
+HANDOFF = "dev/.rktpy-handoff"
 #: systemd takes no quota under a thousandth of a second in a tenth.
 _LEAST_CPU = 10
 _CAPABILITIES = (names.CAPS_RETAIN_NAME, names.CAPS_REMOVE_NAME)
@@ -53,8 +57,11 @@ class Machine(Record):
 class Settings:
     """The settings of one app's unit while they are collected, and the report."""
 
-    def __init__(self, app: PodApp, machine: Machine, uid: int) -> None:
+    def __init__(self, app: PodApp, machine: Machine, uid: int, root: Root) -> None:
         self.lines: list[Setting] = []
+        #: What stands before a program of the app's on a command line.
+        self.wrapper: tuple[str, ...] = ()
+        self._root = root
         self.report: list[Enforcement] = []
         self._app = app
         self._machine = machine
@@ -101,6 +108,8 @@ class Settings:
                 self._ignore(name, "SELinux is not active on this machine")
         elif isinstance(parsed, AppArmorProfile):
             self._apparmor(name, parsed.profile)
+        elif isinstance(parsed, Landlock):
+            self._landlock(parsed)
         elif parsed is None:
             self._ignore(name, "unknown isolator")
         elif name not in (*_CAPABILITIES, *OF_POD, names.SECCOMP_RETAIN_NAME, names.SECCOMP_REMOVE_NAME):
@@ -123,6 +132,21 @@ class Settings:
             self._ignore(name, "this process lacks CAP_SYS_RESOURCE")
         else:
             self._set(name, ("OOMScoreAdjust", str(value)))
+
+    def _landlock(self, wanted: Landlock) -> None:
+        from rktpy.isolate.landlock import landlock_abi, plan_landlock
+
+        operation, entry = plan_landlock(self._app.name, wanted, landlock_abi(), self._root)
+        self.report.append(entry)
+        if operation is None:
+            return
+        paths = [word for path, rights in operation.paths for word in (path, str(rights))]
+        ports = [str(word) for pair in operation.allowed_ports for word in pair]
+        counts = (str(len(operation.paths)), str(len(operation.allowed_ports)))
+        files = (str(operation.files), str(operation.ports))
+        self.wrapper = (f"/{HANDOFF}", "--landlock", *files, counts[0], *paths, counts[1], *ports)
+        # Else a process that is not the machine's administrator may not restrict itself.
+        self.lines.append(("NoNewPrivileges", "yes"))
 
     def _apparmor(self, name: str, profile: str) -> None:
         from rktpy.isolate.labels import apparmor_loaded

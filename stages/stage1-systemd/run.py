@@ -29,10 +29,12 @@ from rktpy.isolate.userns import write_id_maps
 from rktpy.linux import constants as c
 from rktpy.linux.syscalls import clone3
 from rktpy.log import set_debug
+from rktpy.stage1.systemd.app_root import app_mounts, check_sources
 from rktpy.stage1.systemd.app_units import start_units
 from rktpy.stage1.systemd.finish import CGROUPS_FILE, clean_up
 from rktpy.stage1.systemd.first_process import become_systemd
 from rktpy.stage1.systemd.launch import Pipes, become_monitor, monitor_program, open_console, open_ends
+from rktpy.stage1.systemd.machine import register
 from rktpy.stage1.systemd.network import connect
 from rktpy.stage1.systemd.pod import load_pod, run_arguments, systemd_programs
 from rktpy.stage1.systemd.pod_files import write_pod_files
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from rktpy.cgroup.subtree import Subtree
+    from rktpy.isolate.volumes import VolumeMount
     from rktpy.stage1.systemd.pod import Pod
 
 
@@ -63,14 +66,17 @@ def main(argv: list[str]) -> int:
         return 0
     lock = lock_descriptor()
     monitor_program()
+    mounts = [app_mounts(app) for app in pod.apps]
+    for app, chosen in zip(pod.apps, mounts, strict=True):
+        check_sources(app, chosen)
     try:
-        _launch(pod, lock)
+        _launch(pod, mounts, lock)
     except BaseException:
         clean_up()
         raise
 
 
-def _launch(pod: Pod, lock: int) -> NoReturn:
+def _launch(pod: Pod, mounts: list[tuple[VolumeMount, ...]], lock: int) -> NoReturn:
     programs = systemd_programs()
     umask = os.umask(0o022)
     write_pod_files(pod, programs, tuple([unit for app in pod.apps for unit in start_units(app)]))
@@ -96,11 +102,12 @@ def _launch(pod: Pod, lock: int) -> NoReturn:
     pid, pidfd = clone3(flags, into)
     if pid == 0:
         pipes.in_child()
-        become_systemd(pod, programs, groups, console, pipes)
+        become_systemd(pod, mounts, programs, groups, console, pipes)
     pipes.in_parent()
     if users is not None:
         write_id_maps(pid, users)
     pipes.say(b"g")
+    register(pod, pid)
     connected = connect(pod, pid)
     report = (*read_report(pipes.read_report()), *limited, *connected.report)
     write_file(names.REPORT_FILE, write_report(report))

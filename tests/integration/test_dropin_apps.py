@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import Rktpy, need_tool
 from tests.support.aci import make_aci
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "systemd")]
 
 UNSIGNED = "--insecure-options=image"
 PASSWD = b"root:x:0:0::/:/bin/sh\nuser1:x:1000:100::/:/bin/sh\n"

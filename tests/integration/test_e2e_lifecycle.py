@@ -28,7 +28,7 @@ from tests.support.pods import (
     wait_for,
 )
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "systemd")]
 
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,3})? [+-]\d{4} \w+"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import inspect
 import os
 import signal
@@ -10,6 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from types import ModuleType
 
@@ -135,6 +137,27 @@ def test_pidfd(calls: ModuleType) -> None:
         os.close(fd)
 
 
+def in_one_thread(test: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+    """Run a test in a fork of this process: there it is the only thread, which a worker of pytest-xdist is not."""
+
+    @functools.wraps(test)
+    def forked(calls: ModuleType) -> None:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                test(calls)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+                sys.stderr.flush()
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "see the traceback on stderr"
+
+    return forked
+
+
 def cloned(calls: ModuleType, flags: int, function: Callable[[], int]) -> int:
     """Exit status of ``function`` in a process that clone3 made, waited for through its descriptor."""
     pid, pidfd = calls.clone3(flags, -1)
@@ -163,6 +186,7 @@ def alone(function: Callable[[], None]) -> None:
     assert in_child(child) == 0
 
 
+@in_one_thread
 def test_clone3_forks_the_interpreter(calls: ModuleType) -> None:
     def inside() -> None:
         seen: list[str] = []
@@ -178,6 +202,7 @@ def test_clone3_forks_the_interpreter(calls: ModuleType) -> None:
     alone(inside)
 
 
+@in_one_thread
 def test_the_clone_can_raise_a_signal_and_fork(calls: ModuleType) -> None:
     def child() -> int:
         caught: list[int] = []
@@ -192,6 +217,7 @@ def test_the_clone_can_raise_a_signal_and_fork(calls: ModuleType) -> None:
 
 
 @pytest.mark.root
+@in_one_thread
 def test_clone3_into_namespaces(calls: ModuleType) -> None:
     names = ("pid", "mnt", "uts", "ipc", "net", "cgroup")
     outside = {name: os.readlink(f"/proc/self/ns/{name}") for name in names}
@@ -208,6 +234,7 @@ def test_clone3_into_namespaces(calls: ModuleType) -> None:
     alone(inside)
 
 
+@in_one_thread
 def test_clone3_says_why_it_fails(calls: ModuleType) -> None:
     def inside() -> None:
         for flags in (0x100, c.CLONE_NEWNS | c.CLONE_FS):  # CLONE_VM; a pair that the kernel refuses

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -175,7 +176,7 @@ def choose(choice: Stage1Choice | None = None, **g: Any) -> Stage1:
 
 def test_default_stage1(monkeypatch: pytest.MonkeyPatch) -> None:
     finder = Finder({}, monkeypatch)
-    assert choose() == Stage1(bundled="fly") and finder.asked == []
+    assert choose() == Stage1(bundled="systemd") and finder.asked == []
     assert choose(Stage1Choice(bundled="fly")) == Stage1(bundled="fly")
     with pytest.raises(UsageError, match='no stage1 named "none" comes with rktpy'):
         choose(Stage1Choice(bundled="none"))
@@ -194,13 +195,26 @@ def test_stage1_by_flag(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         choose(Stage1Choice(name="example.com/other"))
 
 
-def test_rkts_own_names_mean_what_comes_with_rktpy(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("flavour", "bundled"), [("fly", "fly"), ("coreos", "systemd"), ("host", "systemd"), ("src", "systemd")])
+def test_rkts_own_names_mean_what_comes_with_rktpy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flavour: str, bundled: str
+) -> None:
     finder = Finder({}, monkeypatch)
-    assert choose(Stage1Choice(name="coreos.com/rkt/stage1-fly:1.30.0")) == Stage1(bundled="fly")
-    assert finder.asked == [("coreos.com/rkt/stage1-fly:1.30.0", "never", False)]
-    assert choose(Stage1Choice(from_dir="stage1-fly.aci")) == Stage1(bundled="fly")
-    finder.known["coreos.com/rkt/stage1-fly:1.30.0"] = "STORED"
-    assert choose(Stage1Choice(name="coreos.com/rkt/stage1-fly:1.30.0")) == Stage1(image_id="STORED")
+    name = f"coreos.com/rkt/stage1-{flavour}:1.30.0"
+    assert choose(Stage1Choice(name=name)) == Stage1(bundled=bundled)
+    assert choose(Stage1Choice(name=f"coreos.com/rkt/stage1-{flavour},arch=amd64")) == Stage1(bundled=bundled)
+    assert finder.asked[0] == (name, "never", False)
+    # A file that is not there; one that is there is meant itself.
+    file = tmp_path / f"stage1-{flavour}.aci"
+    assert choose(Stage1Choice(from_dir=file.name)) == choose(Stage1Choice(path=str(file))) == Stage1(bundled=bundled)
+    (tmp_path / "stage1.d").mkdir()
+    document = {"rktKind": "stage1", "rktVersion": "v1", "location": str(file)}
+    (tmp_path / "stage1.d" / "x.json").write_text(json.dumps(document))
+    assert choose(local_config=str(tmp_path)) == Stage1(bundled=bundled)
+    file.write_bytes(b"")
+    finder.known.update({str(file): "FILE", name: "STORED"})
+    assert choose(Stage1Choice(path=str(file))) == choose(local_config=str(tmp_path)) == Stage1(image_id="FILE")
+    assert choose(Stage1Choice(name=name)) == Stage1(image_id="STORED")
 
 
 def test_only_the_images_directory_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
