@@ -10,6 +10,8 @@ Then a binary search over the ranges of numbers decides.
   ENOSYS instead: the C library then uses an older call, which the set decides about.
 - i386 has one call for all of sockets and one for System V IPC: their first argument decides. Its calls with 64-bit time and
   32-bit IDs follow the plain name.
+
+Hot-path module.
 """
 
 from __future__ import annotations

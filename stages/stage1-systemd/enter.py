@@ -49,6 +49,7 @@ _POD_NAMESPACES = (("ipc", c.CLONE_NEWIPC), ("uts", c.CLONE_NEWUTS), ("net", c.C
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC
 _TIOCSCTTY = 0x540E
 _FORWARDED = (1, 2, 3, 15)  # HUP, INT, QUIT, TERM
+_SIGWINCH = 28
 
 
 def main(argv: list[str]) -> int:
@@ -140,24 +141,20 @@ def _run(entrance: Entrance, command: list[str]) -> int:
 
 
 def _attend(master: int, pidfd: int) -> None:
-    import signal as signals
-
     from rktpy.stage1.systemd.terminal import RawTerminal, copy_window_size, pump
 
-    signals.signal(signals.SIGWINCH, lambda _number, _frame: copy_window_size(0, master))
+    signal(_SIGWINCH, lambda _number, _frame: copy_window_size(0, master))
     for number in _FORWARDED:
-        signals.signal(number, lambda got, _frame: syscalls.pidfd_send_signal(pidfd, got, 0))
+        signal(number, lambda got, _frame: syscalls.pidfd_send_signal(pidfd, got, 0))
     with RawTerminal(0):
         pump(master, pidfd)
 
 
 def _forward_signals(pidfd: int) -> None:
     """The command gets what is sent to us; the terminal's signals reach it by its process group."""
-    import signal as signals
-
     for number in _FORWARDED:
-        if number == signals.SIGTERM or not os.isatty(0):
-            signals.signal(number, lambda got, _frame: syscalls.pidfd_send_signal(pidfd, got, 0))
+        if number == c.SIGTERM or not os.isatty(0):
+            signal(number, lambda got, _frame: syscalls.pidfd_send_signal(pidfd, got, 0))
         else:
             signal(number, SIG_IGN)
 
