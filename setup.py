@@ -1,12 +1,7 @@
 """Build of what is written in C; everything else is in pyproject.toml.
 
-<<<<<<< HEAD
-The extension is optional: without a compiler ``rktpy.linux.syscalls`` uses the ctypes fallback, which is slower to load. The
-monitor of stage1-systemd, a small static program, is not: without it that stage1 says so.
-=======
 The extension is optional: without a compiler ``rktpy.linux.syscalls`` uses the ctypes fallback, which is slower to load. So is
 the program that hands over to an image's. The monitor of stage1-systemd is not: without it that stage1 says so.
->>>>>>> main
 """
 
 import os

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rktpy.formats.stage1 import APPS_INFO_DIR, ENV_DIR, OVERLAY_DIR, STAGE2_DIR, STATUS_DIR
+from rktpy.formats.stage1 import APPS_INFO_DIR, ENV_DIR, IOMUX_DIR, OVERLAY_DIR, STAGE2_DIR, STATUS_DIR
 from rktpy.linux.remove_tree import remove_tree
 from rktpy.stage0.app_files import open_directory, remove_names
 from rktpy.stage0.overlay import layer_dirs
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 def remove_from_root(pod_fd: int, base: str, app: str) -> None:
     """Remove what is below the stage1's root; what is not there is no error. Raises OSError."""
-    try:
-        fd = open_directory(pod_fd, f"{base}/{STAGE2_DIR}")
-    except FileNotFoundError:
-        pass
-    else:
+    for directory in (STAGE2_DIR, IOMUX_DIR):
+        try:
+            fd = open_directory(pod_fd, f"{base}/{directory}")
+        except FileNotFoundError:
+            continue
         try:
             remove_tree(app, dir_fd=fd)
         finally:

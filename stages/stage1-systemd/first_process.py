@@ -92,7 +92,7 @@ def _become_systemd(
     if pod.users is not None:
         from rktpy.stage1.systemd.user_namespace import enter_user_namespace
 
-        pod, opened = enter_user_namespace(pod)
+        pod, opened = enter_user_namespace(pod, mounts)
     with Root(pod.root) as root:
         own = pod_root(
             groups.groups,

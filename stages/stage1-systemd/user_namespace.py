@@ -16,12 +16,13 @@ from rktpy.isolate.userns import BecomeNamespaceRoot
 from rktpy.isolate.volumes import SHARED_VOLUMES
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
-from rktpy.stage1.systemd.app_root import app_mounts, volumes
+from rktpy.stage1.systemd.app_root import volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.formats.user_range import UserRange
     from rktpy.isolate.plan import Operation
+    from rktpy.isolate.volumes import VolumeMount
     from rktpy.stage1.systemd.pod import Pod
 
 
@@ -47,8 +48,8 @@ def give_files(users: UserRange) -> None:
             children.clear()
 
 
-def enter_user_namespace(pod: Pod) -> tuple[Pod, dict[str, tuple[Operation, ...]]]:
-    """Become the root of the user namespace that this process was cloned into.
+def enter_user_namespace(pod: Pod, mounts: list[tuple[VolumeMount, ...]]) -> tuple[Pod, dict[str, tuple[Operation, ...]]]:
+    """Become the root of the user namespace that this process was cloned into. ``mounts`` are the volumes of each app.
 
     Returns the pod with paths that lead through descriptors, and for each app what puts its volumes in place: those of the host
     are open already, because the pod's root may not be able to reach them. Raises RktpyError, OSError.
@@ -58,8 +59,8 @@ def enter_user_namespace(pod: Pod) -> tuple[Pod, dict[str, tuple[Operation, ...]
     here = f"/proc/self/fd/{os.open('.', os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)}"
     apps = tuple([_moved(app, here) for app in pod.apps])
     opened: dict[str, tuple[Operation, ...]] = {}
-    for app in apps:
-        operations = volumes(app, app_mounts(app))
+    for app, chosen in zip(apps, mounts, strict=True):
+        operations = volumes(app, chosen)
         opened[app.name] = tuple([_opened(operation, here) for operation in operations])
     with Root("/") as root:
         BecomeNamespaceRoot().execute(root)
