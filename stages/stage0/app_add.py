@@ -24,11 +24,11 @@ from rktpy.log import debug, note
 from rktpy.stage0 import app_files, images, mutable, podmanifest
 from rktpy.stage0.app_rm import remove_files, tell_stage1
 from rktpy.stage0.crossing import call_app, in_namespace, require_success
+from rktpy.stage0.mtab import link_mtab
 from rktpy.stage0.overlay import mount_overlay, writable_overlay
 from rktpy.stage0.pods import find_pod
 from rktpy.stage0.prepare import Writer, image_tree
 from rktpy.stage0.replace_file import replace_file
-from rktpy.stage0.run import link_mtab
 from rktpy.store.store import Store
 
 TYPE_CHECKING = False

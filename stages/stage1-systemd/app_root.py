@@ -19,8 +19,8 @@ from rktpy.isolate.plan import Operation, shown
 from rktpy.isolate.volumes import choose_mounts, volume_operations
 from rktpy.linux import constants as c
 from rktpy.record import Record
+from rktpy.stage1.systemd.pod_paths import TERMINAL
 from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, Sharing, device_nodes, working_directory
-from rktpy.stage1.systemd.pod_units import TERMINAL
 from rktpy.stage1.systemd.resources import HANDOFF
 
 TYPE_CHECKING = False
@@ -83,7 +83,8 @@ def app_root(app: PodApp, pod_root: str, sharing: Sharing, *, interactive: bool 
         *working_directory(app.app.working_directory or "/"),
         *[Bind(f"{pod_root}/dev/{name}", f"/dev/{name}") for name in ("pts", "shm", "mqueue")],
         Bind(f"{pod_root}/{TERMINAL if interactive else 'dev/console'}", "/dev/console"),
-        Bind(f"{pod_root}{_JOURNAL}", _JOURNAL),
+        # Read-only: connecting to a socket writes nothing, and no app can put a socket of its own in the place of one.
+        Bind(f"{pod_root}{_JOURNAL}", _JOURNAL, read_only=True),
         Symlink("/dev/log", f"{_JOURNAL}/dev-log"),
         # Where systemd mounts for itself; afterwards the root may be read-only.
         Mkdir("/run/systemd/incoming"),

@@ -3,6 +3,7 @@
     <app>.service           the app
     iomux@<app>.service     the multiplexer of an app that can be attached to
     handlers@<app>.service  pre-start as its start, post-stop as its stop; confined as the app is
+    failed@<app>.service    notes that a pre-start handler has failed, because of which the app never starts
     <app>@<port>.socket     a port marked socketActivated: the app starts when somebody connects
 
 The end of an app is written to ``rkt/status/<app>`` by a shell of the host's that runs outside the app's root; the first
@@ -17,7 +18,8 @@ from rktpy.formats import stage1 as names
 from rktpy.formats.stage1 import Enforcement
 from rktpy.isolate.plan import shown
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_units import APPS, TERMINAL, WORKING_DIRECTORY
+from rktpy.stage1.systemd.pod_paths import FIRST_FAILURE, METADATA_FILE, STATUS_SCRIPT, TERMINAL, WORKING_DIRECTORY
+from rktpy.stage1.systemd.pod_units import APPS
 from rktpy.stage1.systemd.streams import mux_command, stream_modes, uses_mux
 from rktpy.stage1.systemd.unit_text import command, plain, quoted, unit
 
@@ -30,11 +32,7 @@ if TYPE_CHECKING:
 
     Setting = tuple[str, str]
 
-STATUS_SCRIPT = "rkt/exited"
-FIRST_FAILURE = "rkt/first-failure"
 _JOURNAL_SOCKETS = "systemd-journald.socket systemd-journald-dev-log.socket"
-#: In the pod's root: where the metadata service is, known only when the network is up.
-METADATA_FILE = "rkt/metadata"
 #: What systemd would add to the environment.
 _OF_SYSTEMD = ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "LANG")
 _SIGNALS = (
@@ -65,9 +63,14 @@ class AppUnit(Record):
 
 
 def status_script() -> str:
-    """The script that systemd runs after an app: it knows how the app ended from the environment (systemd.exec(5))."""
+    """The script that systemd runs after an app: it knows how the app ended from the environment (systemd.exec(5)).
+
+    With a second argument it runs after the handlers have failed, which matters if it was before the app.
+    """
     cases = " ".join([f"{name}) s={number};;" for number, name in enumerate(_SIGNALS.split(), 1)])
     return (
+        f'if [ -n "$2" ]; then [ ! -e "/{names.STATUS_DIR}/$1" ] || exit 0\n'
+        "EXIT_CODE=$MONITOR_EXIT_CODE EXIT_STATUS=$MONITOR_EXIT_STATUS; fi\n"
         f'if [ "$EXIT_CODE" = exited ]; then s=$EXIT_STATUS; else case $EXIT_STATUS in {cases} RTMIN*) s=34;; *) s=1;; esac; fi\n'
         f'echo "$s" > "/{names.STATUS_DIR}/$1"\n'
         f'[ "$s" = 0 ] || {{ set -C; echo "$s" > /{FIRST_FAILURE}; }} 2>/dev/null\n'
@@ -93,9 +96,10 @@ def app_units(spec: AppUnit, find: Callable[[str], str]) -> dict[str, str]:
                 "Unit",
                 (
                     ("Description", f"Event handlers of {app.name}"),
-                    *_common(needs, spec.mutable),
+                    *_common(needs, mutable=True),
                     # Needed by the app alone: stopped, and so post-stop run, when the app has ended.
                     ("StopWhenUnneeded", "yes"),
+                    ("OnFailure", f"failed@{app.name}.service"),
                 ),
             ),
             (
@@ -109,6 +113,16 @@ def app_units(spec: AppUnit, find: Callable[[str], str]) -> dict[str, str]:
                     *run,
                 ),
             ),
+        )
+        units[f"failed@{app.name}.service"] = unit(
+            (
+                "Unit",
+                (
+                    *_common(needs, mutable=True),
+                    *([] if spec.mutable else [("SuccessAction", "exit"), ("FailureAction", "exit")]),
+                ),
+            ),
+            ("Service", (("Type", "oneshot"), ("ExecStart", command(("/bin/sh", f"/{STATUS_SCRIPT}", app.name, "handlers"))))),
         )
         mine = [*needs, handlers]
     sockets = socket_units(app)

@@ -35,16 +35,17 @@ from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from rktpy.log import debugging, note, set_debug
 from rktpy.stage1.systemd.app_process import open_app
-from rktpy.stage1.systemd.app_units import METADATA_FILE
+from rktpy.stage1.systemd.pod_paths import METADATA_FILE
+from rktpy.stage1.systemd.pod_process import first_process, open_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from signal import SIG_IGN, signal
+    from signal import SIG_IGN, SIGTERM, SIGWINCH, signal
     from typing import NoReturn
 
     from rktpy.isolate.pod_app import PodApp
 else:
-    from _signal import SIG_IGN, signal
+    from _signal import SIG_IGN, SIGTERM, SIGWINCH, signal
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 #: The pod's namespaces, and those that an app has of its own.
@@ -72,23 +73,6 @@ def main(argv: list[str]) -> int:
         raise StateError("no process of the pod is running")
     with monitor, open_app(app.name) as process:
         return _run(Entrance(app, first_process(arguments.text("pid")), process), arguments.rest)
-
-
-def first_process(text: str) -> int:
-    """The pod's first process: the one that stage0 names. Raises UsageError, StateError when it is not the monitor's child."""
-    if not text.isascii() or not text.isdigit() or len(text) > 10:
-        raise UsageError(f"--pid {shown(text)} is not a process ID")
-    with open(f"/proc/{text}/stat", "rb", buffering=0) as file:
-        parent = int(file.read(4096).rpartition(b")")[2].split()[1])
-    if parent != read_pid(names.PPID_FILE):
-        raise StateError(f"process {text} is not the pod's")
-    return int(text)
-
-
-def open_user_namespace(first: int) -> int:
-    """The user namespace of the pod's first process, -1 when it is ours. Raises OSError."""
-    path = f"/proc/{first}/ns/user"
-    return os.open(path, _FLAGS) if os.readlink(path) != os.readlink("/proc/self/ns/user") else -1
 
 
 def _app(name: str) -> PodApp:
@@ -145,24 +129,20 @@ def _run(entrance: Entrance, command: list[str]) -> int:
 
 
 def _attend(master: int, pidfd: int) -> None:
-    import signal as signals
-
     from rktpy.stage1.systemd.terminal import RawTerminal, copy_window_size, pump
 
-    signals.signal(signals.SIGWINCH, lambda _number, _frame: copy_window_size(0, master))
+    signal(SIGWINCH, lambda _number, _frame: copy_window_size(0, master))
     for number in _FORWARDED:
-        signals.signal(number, lambda got, _frame: syscalls.pidfd_send_signal(pidfd, got, 0))
+        signal(number, lambda got, _frame: syscalls.pidfd_send_signal(pidfd, got, 0))
     with RawTerminal(0):
         pump(master, pidfd)
 
 
 def _forward_signals(pidfd: int) -> None:
     """The command gets what is sent to us; the terminal's signals reach it by its process group."""
-    import signal as signals
-
     for number in _FORWARDED:
-        if number == signals.SIGTERM or not os.isatty(0):
-            signals.signal(number, lambda got, _frame: syscalls.pidfd_send_signal(pidfd, got, 0))
+        if number == SIGTERM or not os.isatty(0):
+            signal(number, lambda got, _frame: syscalls.pidfd_send_signal(pidfd, got, 0))
         else:
             signal(number, SIG_IGN)
 

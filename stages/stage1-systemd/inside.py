@@ -9,7 +9,7 @@ from rktpy.formats import stage1 as names
 from rktpy.isolate.plan import shown
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
-from rktpy.stage1.systemd.enter import first_process, open_user_namespace
+from rktpy.stage1.systemd.pod_process import first_process, open_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ import stat
 from rktpy.isolate.mounts import Bind, BindRoot, Filesystem, MaskPath, Mkdir, Mknod, RemountReadonly, Symlink, Tmpfs
 from rktpy.linux import constants as c
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_units import TERMINAL, WORKING_DIRECTORY
+from rktpy.stage1.systemd.pod_paths import TERMINAL, WORKING_DIRECTORY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

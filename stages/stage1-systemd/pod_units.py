@@ -13,6 +13,7 @@ Source: systemd.special(7), systemd.unit(5), bootup(7), journald.conf(5). Hot-pa
 
 from __future__ import annotations
 
+from rktpy.stage1.systemd.pod_paths import OVER_FIFO, TERMINAL
 from rktpy.stage1.systemd.unit_text import unit
 
 JOURNALD = "systemd-journald.service"
@@ -20,13 +21,6 @@ JOURNALD = "systemd-journald.service"
 OWN_SERVICES = (JOURNALD, "systemd-exit.service")
 APPS = "apps.target"
 TARGET = "rktpy.target"
-#: Paths in the pod's root.
-UNITS_DIR = "etc/systemd/system"
-OVER_FIFO = "rkt/over"
-TERMINAL = "dev/rktpy-terminal"
-#: WorkingDirectory= of apps, which has no quoting: a link to the second path, which is one to the working directory in an app's
-#: root, and to / in the pod's, where systemd goes below RootDirectory= for ExecStopPost= (the end is noted whatever the app's is).
-WORKING_DIRECTORY = ("/dev/.working-directory", "/dev/.working-directory-here")
 
 _NO_DEFAULTS = ("DefaultDependencies", "no")
 _STOP_AT_END = (("Conflicts", "shutdown.target"), ("Before", "shutdown.target"))

@@ -186,7 +186,7 @@ class Settings:
 
     def _filter(self, isolator: Isolator | None) -> bool:
         """The lines of a system call filter; whether there is one."""
-        from rktpy.isolate.seccomp import DEFAULT_SET, expand
+        from rktpy.isolate.seccomp_names import DEFAULT_SET, expand
 
         parsed = SeccompRetain((DEFAULT_SET,)) if isolator is None else isolator.parsed
         assert isinstance(parsed, (SeccompRetain, SeccompRemove))
