@@ -15,7 +15,8 @@ demo=yes
 
 [ "$(id -u)" = 0 ] || { echo "install.sh: must be run as root" >&2; exit 1; }
 
-packages="python3 python3-venv python3-dev gcc libc6-dev libsystemd-dev pkg-config gnupg gpgv ca-certificates busybox-static"
+packages="python3 python3-venv python3-dev gcc libc6-dev libsystemd-dev pkg-config gnupg gpgv ca-certificates busybox-static
+    containernetworking-plugins iptables"
 missing=
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
@@ -37,11 +38,16 @@ trap 'rm -rf "$copy"' EXIT
 cp -a "$here/." "$copy/"
 rm -rf "$copy/build" "$copy/.venv" "$copy"/*.egg-info
 "$lib/venv/bin/pip" install -q --disable-pip-version-check --force-reinstall --no-deps "$copy"
-"$lib/venv/bin/pip" install -q --disable-pip-version-check "${copy}[fast]"
+"$lib/venv/bin/pip" install -q --disable-pip-version-check "${copy}[api,fast]"
 "$lib/venv/bin/python" -m compileall -q "$lib/venv/lib" || true
 
 site=$("$lib/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 "$python" "$here/rktpy/launcher.py" "$prefix/bin/rktpy" "$python" "$site"
+# Not enabled: they are there for "systemctl enable --now rktpy-metadata.socket rktpy-api.socket".
+mkdir -p "$prefix/lib/systemd/system"
+for unit in "$here"/init/systemd/*; do
+    sed "s|/usr/local/bin/rktpy|$prefix/bin/rktpy|" "$unit" >"$prefix/lib/systemd/system/$(basename "$unit")"
+done
 echo "installed $("$prefix/bin/rktpy" version | head -n 1)"
 
 if [ "$demo" = yes ]; then

@@ -1,9 +1,44 @@
-"""Build of the one C extension; everything else is in pyproject.toml.
+"""Build of what is written in C; everything else is in pyproject.toml.
 
-The extension is optional: without a compiler ``rktpy.linux.syscalls`` uses the ctypes fallback, which is slower to load.
+The extension is optional: without a compiler ``rktpy.linux.syscalls`` uses the ctypes fallback, which is slower to load. So is
+the program that hands over to an image's. The monitor of stage1-systemd is not: without it that stage1 says so.
 """
 
+import os
+
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+#: Static programs: the source beside it, what the linker needs.
+PROGRAMS = {
+    "rktpy/stage1/systemd/monitor": (["-static", "-s"], ["-O2", "-Wall", "-Wextra"]),
+    "rktpy/isolate/handoff": (
+        ["-static", "-s", "-nostdlib", "-Wl,--build-id=none"],
+        ["-O2", "-Wall", "-Wextra", "-ffreestanding", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fno-pie"],
+    ),
+}
+
+
+class BuildC(build_ext):
+    """Builds the extension, and the programs beside their sources (for an editable installation) or in the build directory."""
+
+    def run(self) -> None:
+        super().run()
+        for path, (link, compile_) in PROGRAMS.items():
+            try:
+                self.build_program(path, link, compile_)
+            except Exception as error:
+                self.warn(f"{path} could not be built: {error}")
+
+    def build_program(self, path: str, link: list[str], compile_: list[str]) -> None:
+        objects = self.compiler.compile([f"{path}.c"], output_dir=self.build_temp, extra_postargs=compile_)
+        target = path if self.inplace else os.path.join(self.build_lib, path)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        self.compiler.link_executable(objects, target, extra_postargs=link)
+
+    def get_outputs(self) -> list[str]:
+        return [*super().get_outputs(), *[os.path.join(self.build_lib, path) for path in PROGRAMS]]
+
 
 setup(
     ext_modules=[
@@ -16,5 +51,6 @@ setup(
             optional=True,
         )
     ],
+    cmdclass={"build_ext": BuildC},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

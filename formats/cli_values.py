@@ -10,6 +10,7 @@ Hot-path module.
 from __future__ import annotations
 
 from rktpy.errors import FormatError, UsageError
+from rktpy.formats.aci.manifest import Port
 from rktpy.formats.aci.types import ac_name_problem
 from rktpy.formats.pod import ExposedPort, Mount, Volume, is_ip_address
 
@@ -127,6 +128,31 @@ def parse_port(text: str) -> ExposedPort:
         if not is_ip_address(bare) or (":" in bare and bare is address):
             raise UsageError(f"{address!r} is not a valid IP")
         address = bare
-    if not port.isascii() or not port.isdigit() or len(port) > 5 or not 1 <= int(port) <= 65535:
-        raise UsageError(f"{port!r} is not a valid port number")
-    return ExposedPort(name, int(port), address or None)
+    return ExposedPort(name, _port_number(port), address or None)
+
+
+def parse_sandbox_port(text: str) -> ExposedPort:
+    """Read ``NAME:PROTOCOL:PODPORT:HOSTIP:HOSTPORT``: a port of the host that leads to a port of the pod, not of a certain app.
+
+    An IPv6 address may stand in brackets. Raises :class:`UsageError`.
+    """
+    parts = text.split(":", 3)
+    address, colon, host_port = parts[3].rpartition(":") if len(parts) == 4 else ("", "", "")
+    if not colon:
+        raise UsageError(f"{text!r} is not in name:proto:podPort:hostIP:hostPort format")
+    name, protocol, pod_port, _rest = parts
+    problem = ac_name_problem(name)
+    if problem:
+        raise UsageError(f"{name!r} is not a valid port name: {problem}")
+    if protocol not in ("tcp", "udp"):
+        raise UsageError(f"invalid protocol {protocol!r}")
+    bare = address[1:-1] if address[:1] == "[" and address[-1:] == "]" else address
+    if not is_ip_address(bare):
+        raise UsageError(f"could not parse IP {address!r}")
+    return ExposedPort(name, _port_number(host_port), bare, Port(name, protocol, _port_number(pod_port)))
+
+
+def _port_number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or not 1 <= int(text) <= 65535:
+        raise UsageError(f"{text!r} is not a valid port number")
+    return int(text)

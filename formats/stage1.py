@@ -63,10 +63,14 @@ SELINUX_MOUNT_CONTEXT = "RKT_SELINUX_MOUNT_CONTEXT"
 ENTER_COMMAND = "RKT_STAGE1_ENTERCMD"
 ENTER_PID = "RKT_STAGE1_ENTERPID"
 ENTER_APP = "RKT_STAGE1_ENTERAPP"
+# For app/add of a stage1 that comes with rktpy: the inheritable descriptor of the app's root, a detached, writable overlay that
+# the stage1 moves into the pod's mount namespace. Not set when the root is a copy.
+APP_ROOT_FD = "RKTPY_APP_ROOT_FD"
 
 # Environment of an app.
 APP_NAME = "AC_APP_NAME"
 METADATA_URL = "AC_METADATA_URL"
+METADATA_PORT = 18112  # of the metadata service; pods look for it there whatever its --listen-port is
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Files of a pod directory.
@@ -84,6 +88,7 @@ APP_TREE_FILE = "treeStoreID"  # below APPS_INFO_DIR/<app>
 APPS_INFO_DIR = "appsinfo"
 NET_INFO_FILE = "net-info.json"
 NETNS_FILE = "netns"
+NET_DIR = "net"
 OVERLAY_DIR = "overlay"
 REPORT_FILE = "enforcement"
 STAGE1_DIR = "stage1"
@@ -93,6 +98,9 @@ STAGE1_ROOTFS = "stage1/rootfs"
 STAGE2_DIR = "opt/stage2"
 STATUS_DIR = "rkt/status"
 ENV_DIR = "rkt/env"
+IOMUX_DIR = "rkt/iottymux"
+JOURNAL_DIR = "var/log/journal"  # below it a directory named by the pod's UUID without dashes
+_UNITS_OF_APPS = ("handlers", "iomux")  # templates, with the app's name behind an @
 READY_FILE = "rkt/supervisor-status"
 RESOLV_CONF = "etc/rkt-resolv.conf"
 HOSTS = "etc/rkt-hosts"
@@ -109,9 +117,43 @@ def app_rootfs(app: str) -> str:
     return f"{STAGE1_ROOTFS}/{STAGE2_DIR}/{app}/rootfs"
 
 
+def metadata_url(host_ip: str, token: str) -> str:
+    """The value of ``AC_METADATA_URL``.
+
+    ``host_ip`` is the host's address as the pod sees it: its gateway in a network of its own, 127.0.0.1 in the host's.
+    ``token`` is what the run entry point got as ``--mds-token``.
+    """
+    host = f"[{host_ip}]" if ":" in host_ip else host_ip
+    return f"http://{host}:{METADATA_PORT}/{token}"
+
+
 def status_file(app: str) -> str:
     """The file with the exit status of an app, relative to the pod directory (``-created`` and ``-started`` beside it)."""
     return f"{STAGE1_ROOTFS}/{STATUS_DIR}/{app}"
+
+
+def created_file(app: str) -> str:
+    """The file whose mtime is the time at which an app was added to a mutable pod, relative to the pod directory."""
+    return f"{STAGE1_ROOTFS}/{STATUS_DIR}/{app}-created"
+
+
+def started_file(app: str) -> str:
+    """The file whose mtime is the time at which an app of a mutable pod was last started, relative to the pod directory."""
+    return f"{STAGE1_ROOTFS}/{STATUS_DIR}/{app}-started"
+
+
+def journal_units(app: str) -> tuple[str, ...]:
+    """The units under whose names the pod's journal has the output of an app: its own, its event handlers', its multiplexer's."""
+    return (f"{app}.service", *[f"{prefix}@{app}.service" for prefix in _UNITS_OF_APPS])
+
+
+def app_of_unit(unit: str) -> str:
+    """The app whose output the journal has under the name ``unit``; empty when it is no service."""
+    name, dot, kind = unit.rpartition(".")
+    if not dot or kind != "service":
+        return ""
+    prefix, at, app = name.partition("@")
+    return app if at and prefix in _UNITS_OF_APPS else name
 
 
 class EntryPoints(Record):

@@ -89,6 +89,10 @@ class StoreError(RktpyError):
     """The store is damaged, full, read-only or of an unknown version."""
 
 
+class NetworkError(RktpyError):
+    """A network could not be set up or taken down."""
+
+
 class StateError(RktpyError):
     """A pod is not in the state that the operation needs."""
 

@@ -24,11 +24,16 @@ def debugging() -> bool:
     return _debug
 
 
+def harmless(text: str) -> str:
+    """``text`` of others for a terminal: what would move the cursor or turn letters about becomes a question mark."""
+    return text.translate(_HARMLESS)
+
+
 def note(prefix: str, message: str) -> None:
     """Print one diagnostic, always. A closed or full standard error is not an error of the command."""
     text = f"{prefix}: {message}\n" if prefix else f"{message}\n"
     try:
-        write(2, text.translate(_HARMLESS).encode("utf-8", "backslashreplace"))
+        write(2, harmless(text).encode("utf-8", "backslashreplace"))
     except OSError:
         pass
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.app_lines import app_output
 
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -24,6 +27,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test marked ``stage1("fly", "systemd")`` runs with pods of each; without a name, or a mark, with rktpy as it comes."""
+    marker = metafunc.definition.get_closest_marker("stage1")
+    if marker and marker.args:
+        assert "stage1" in metafunc.fixturenames, f"{metafunc.definition.nodeid} is marked, but has no use for a stage1"
+        metafunc.parametrize("stage1", marker.args, indirect=True)
 
 
 def pytest_collection_finish() -> None:
@@ -50,21 +61,34 @@ def need_tool(name: str) -> str:
 
 
 class Rktpy:
-    """The command under test, in a data and configuration directory of its own."""
+    """The command under test, in a data and configuration directory of its own.
 
-    def __init__(self, launcher: Path, directory: Path) -> None:
+    With ``stage1`` its pods are those of fly or of systemd, and a test can say the same of both: a systemd pod gets no network
+    unless the test names one, and its output is given without what stands before each line, whose form is checked.
+    """
+
+    def __init__(self, launcher: Path, directory: Path, stage1: str = "") -> None:
         self.launcher = launcher
         self.data = directory / "data"
         self.config = directory / "config"
         self.system = directory / "system"
+        self.stage1 = stage1
+        if stage1 == "fly":
+            # As a machine is configured that ran rkt with fly; systemd is what one gets without configuration.
+            (self.config / "stage1.d").mkdir(parents=True)
+            document = {"rktKind": "stage1", "rktVersion": "v1", "location": "/usr/lib/rkt/stage1-images/stage1-fly.aci"}
+            (self.config / "stage1.d" / "stage1.json").write_text(json.dumps(document))
 
     def argv(self, *args: str) -> list[str]:
         """The whole command line for ``args``."""
+        ours = args[: args.index("--")] if "--" in args else args
+        network = self.stage1 == "systemd" and _runs(ours) and not any(word.startswith("--net") for word in ours)
         return [
             str(self.launcher),
             f"--dir={self.data}",
             f"--local-config={self.config}",
             f"--system-config={self.system}",
+            *(["--net=none"] if network else []),
             *args,
         ]
 
@@ -77,7 +101,21 @@ class Rktpy:
         )
         if status is not None:
             assert done.returncode == status, f"{args} gave {done.returncode}\nstdout: {done.stdout}\nstderr: {done.stderr}"
+        if _runs(args) and not {"--interactive", "--dry-run"} & set(args) and not done.stdout.startswith("NAME:\n"):
+            done.stdout = self.app_output(done.stdout)
         return done
+
+    def app_output(self, text: str) -> str:
+        """What the apps wrote, of what ``run`` printed."""
+        return app_output(text) if self.stage1 == "systemd" else text
+
+    def killed(self, number: int) -> int:
+        """The status with which ``run`` ends when a signal kills the app: fly's app is the process itself."""
+        return number if self.stage1 == "systemd" else -number
+
+
+def _runs(args: tuple[str, ...]) -> bool:
+    return not {"run", "run-prepared"}.isdisjoint(args)
 
 
 @pytest.fixture(scope="session")
@@ -92,9 +130,16 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def rktpy(launcher: Path, tmp_path: Path) -> Rktpy:
+def stage1(request: pytest.FixtureRequest) -> str:
+    """The stage1 of the test's pods by its short name; empty if the test is not marked."""
+    name: str = getattr(request, "param", "")
+    return name
+
+
+@pytest.fixture
+def rktpy(launcher: Path, tmp_path: Path, stage1: str) -> Rktpy:
     """The command, with an empty store."""
-    return Rktpy(launcher, tmp_path)
+    return Rktpy(launcher, tmp_path, stage1)
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,9 @@
     python3 tests/sandbox.py COMMAND [ARG...]
 
 The command gets its own pid, mount, net, ipc, uts and cgroup namespace: private propagation, a /proc of its own, a copy of the
-common device nodes, tmpfs over /run and over /sys/fs/cgroup with the machine's hierarchies mounted below a subtree made for this
-run, and a loopback interface. When it ends, however it ends, the kernel has killed what it started and taken its mounts down, and
-the subtrees are removed. Without root the command runs as it is.
+common device nodes, tmpfs over /run, /var/lib/cni and /sys/fs/cgroup, the last with the machine's hierarchies mounted below a
+subtree made for this run, and a loopback interface. When it ends, however it ends, the kernel has killed what it started and
+taken its mounts down, and the subtrees are removed. Without root the command runs as it is.
 
 Uses the standard library only: it runs before anything is installed.
 """
@@ -131,6 +131,9 @@ def inside(command: list[str]) -> None:
             subprocess.run(
                 ["mount", "-t", kind, *(["-o", options] if options else []), kind, mount], check=False, stderr=subprocess.DEVNULL
             )
+    # Where host-local keeps the addresses that are in use.
+    os.makedirs("/var/lib/cni", exist_ok=True)
+    run("mount", "-t", "tmpfs", "-o", "mode=755", "cni", "/var/lib/cni")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=False)
     os.environ["RKTPY_TEST_SANDBOX"] = "1"
     os.execvp(command[0], command)

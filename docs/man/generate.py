@@ -83,8 +83,16 @@ def options(table: list[Flag]) -> list[str]:
         text = flag_text(flag)
         if flag[0] == "help":
             text = f"-h, {text}"
-        out += [".TP", f"\\fB{escape(text)}\\fR", escape(flag[3][0].upper() + flag[3][1:] + ".")]
+        out += [".TP", f"\\fB{escape(text)}\\fR", sentence(flag[3])]
     return out
+
+
+def sentence(text: str) -> str:
+    """What a flag does, as roff: a value stays as it is typed, and a long one may be broken before an optional part."""
+    first = text.split()[0]
+    if "=" not in first:
+        text = text[0].upper() + text[1:]
+    return " ".join([escape(word).replace("[,", "\\:[,") if len(word) > 50 else escape(word) for word in f"{text}.".split(" ")])
 
 
 def page(command: Command) -> str:

@@ -1,8 +1,8 @@
 """Isolators: the typed values of appc and the rules that a set of them must keep.
 
 Source: appc/spec 0.8.11 ``spec/ace.md`` (Isolators), ``schema/types/isolator*.go`` for what the text leaves open, and
-``os/linux/apparmor-profile`` from the specification's head. Unknown isolators are kept with ``parsed`` ``None``; whoever
-enforces isolators has to report them.
+``os/linux/apparmor-profile`` from the specification's head. ``rktpy/landlock`` is our own. Unknown isolators are kept with
+``parsed`` ``None``; whoever enforces isolators has to report them.
 
 Hot-path module.
 """
@@ -35,6 +35,7 @@ APPARMOR_PROFILE_NAME = "os/linux/apparmor-profile"
 OOM_SCORE_ADJ_NAME = "os/linux/oom-score-adj"
 CPU_SHARES_NAME = "os/linux/cpu-shares"
 SYSCTL_NAME = "os/unix/sysctl"
+LANDLOCK_NAME = "rktpy/landlock"
 
 # What an app gets when no capability isolator is there; remove sets are taken from it.
 DEFAULT_CAPABILITIES = (
@@ -141,6 +142,18 @@ class Sysctl(Record):
     """``os/unix/sysctl``: (key, value) pairs in the order of the document."""
 
     values: tuple[tuple[str, str], ...]
+
+
+class Landlock(Record):
+    """``rktpy/landlock``: the paths that may be read, written or executed, with all below them, and the TCP ports that may be
+    bound or connected to. ``None``: not restricted; empty: nothing is allowed.
+    """
+
+    read: tuple[str, ...] | None = None
+    write: tuple[str, ...] | None = None
+    exec: tuple[str, ...] | None = None
+    bind: tuple[int, ...] | None = None
+    connect: tuple[int, ...] | None = None
 
 
 class Isolator(Document):
@@ -313,6 +326,39 @@ def _sysctl(value: object, what: str, path: str) -> Sysctl:
     return Sysctl(tuple(pairs))
 
 
+_LANDLOCK = {name: name for name in ("read", "write", "exec", "bind", "connect")}
+
+
+def _landlock(value: Any, what: str, path: str) -> Landlock:
+    members = Members(value, _LANDLOCK, what, path)
+    if not members.values:
+        raise FormatError(what, path, "must say what is restricted")
+    for name in value:
+        if name.casefold() not in _LANDLOCK:
+            raise members.fail(name, "is unknown")  # something that somebody wants restricted
+    read, write, exec_ = (_paths(members, name) for name in ("read", "write", "exec"))
+    bind, connect = (_ports(members, name) for name in ("bind", "connect"))
+    return Landlock(read, write, exec_, bind, connect)
+
+
+def _paths(members: Members, name: str) -> tuple[str, ...] | None:
+    if name not in members.values:
+        return None
+    paths = members.texts(name)
+    for index, entry in enumerate(paths):
+        if entry[:1] != "/":
+            raise members.fail(f"{name}[{index}]", f"must be an absolute path, got {entry!r}")
+    return paths
+
+
+def _ports(members: Members, name: str) -> tuple[int, ...] | None:
+    if name not in members.values:
+        return None
+    return tuple(
+        [_integer(port, members.what, members.at(f"{name}[{at}]"), 0, 65535) for at, port in enumerate(members.array(name))]
+    )
+
+
 _READERS: dict[str, Callable[[object, str, str], Record]] = {
     CPU_NAME: _cpu,
     MEMORY_NAME: _memory,
@@ -329,6 +375,7 @@ _READERS: dict[str, Callable[[object, str, str], Record]] = {
     OOM_SCORE_ADJ_NAME: _oom_score_adj,
     CPU_SHARES_NAME: _cpu_shares,
     SYSCTL_NAME: _sysctl,
+    LANDLOCK_NAME: _landlock,
 }
 
 _ONCE = frozenset(

@@ -11,6 +11,8 @@ import os
 
 from rktpy.cgroup.hierarchy import Hierarchy, find
 
+#: The v1 controllers that systemd manages; to the others, a group of its own counts for nothing (CGROUP_DELEGATION).
+_MANAGED = frozenset(("cpu", "cpuacct", "blkio", "memory", "devices", "pids", "name=systemd"))
 _MARKS = ("trusted.delegate", "user.delegate")
 
 
@@ -23,15 +25,17 @@ def refusal(hierarchies: tuple[Hierarchy, ...], hierarchy: Hierarchy, *, systemd
     """Why no group may be made below the process's own one in ``hierarchy``; empty when it may."""
     if not systemd:
         return ""
-    unit = _delegated(hierarchies)
+    unit = delegated(hierarchies)
     if unit is None:
         return f"control group {hierarchy.own} belongs to systemd; run in a unit or scope with Delegate=yes"
+    if hierarchy.version == 1 and _MANAGED.isdisjoint(hierarchy.controllers):
+        return ""
     if hierarchy.own != unit and not hierarchy.own.startswith(f"{unit.rstrip('/')}/"):
         return f"systemd did not delegate the controller {','.join(hierarchy.controllers)}"
     return ""
 
 
-def _delegated(hierarchies: tuple[Hierarchy, ...]) -> str | None:
+def delegated(hierarchies: tuple[Hierarchy, ...]) -> str | None:
     """The nearest group at or above our own that systemd delegated, in the hierarchy that systemd keeps its units in."""
     named = find(hierarchies, "name=systemd")
     for hierarchy in (*((named,) if named else ()), *(one for one in hierarchies if one.version == 2)):

@@ -48,11 +48,11 @@ def discover(pid: int | str = "self") -> tuple[Hierarchy, ...]:
     by_mount: dict[str, Hierarchy] = {}  # a later mount on the same place covers the earlier one
     for line in _read("/proc/self/mountinfo").splitlines():
         if " - cgroup" not in line:
-            by_mount.pop(_unescape(line.split(" ", 5)[4]), None)
+            by_mount.pop(unescape(line.split(" ", 5)[4]), None)
             continue
         left, right = line.split(" - ", 1)
         fields = left.split(" ")
-        root, mount = _unescape(fields[3]), _unescape(fields[4])
+        root, mount = unescape(fields[3]), unescape(fields[4])
         kind, _source, options = right.split(" ", 2)
         if kind == "cgroup2":
             by_mount[mount] = Hierarchy(2, mount, (), membership.get("", "/"), root)
@@ -84,7 +84,7 @@ def find(hierarchies: tuple[Hierarchy, ...], controller: str) -> Hierarchy | Non
     return None
 
 
-def _unescape(field: str) -> str:
+def unescape(field: str) -> str:
     """mountinfo writes space, tab, newline and backslash as octal."""
     if "\\" not in field:
         return field

@@ -12,6 +12,14 @@ if TYPE_CHECKING:
 
 # What the arguments of a command are, by the shell function that completes them.
 _ARGUMENTS = {
+    "app add": "pods running",
+    "app exec": "pods running",
+    "app list": "pods",
+    "app rm": "pods",
+    "app start": "pods running",
+    "app status": "pods",
+    "app stop": "pods running",
+    "attach": "pods running",
     "cat-manifest": "pods",
     "completion": "shells",
     "enter": "pods running",
@@ -37,11 +45,16 @@ _VALUES = {
     "format": "json json-pretty",
     "insecure-options": "none image tls http pubkey capabilities paths seccomp all-fetch all-run all",
     "ipc": "auto private parent",
+    "mode": "auto list stdin stdout stderr tty tty-in tty-out",
     "net": "default default-restricted host none",
     "order": "asc desc",
+    "output": "short cat json",
     "progress": "auto json none",
     "pull-policy": "new update never",
     "stage1": "fly",
+    "stderr": "log null stream tty",
+    "stdin": "null stream tty",
+    "stdout": "log null stream tty",
 }
 
 _HEAD = r"""# bash completion for rktpy

@@ -12,12 +12,13 @@ class Command:
 
     ``path`` are its words (``image``, ``list``); ``use`` the synopsis after the parents' names; ``module`` the module in
     ``rktpy.cli`` whose ``run`` does it (empty for a group of commands). ``images`` says that arguments are images with flags
-    of their own: ``args`` when app arguments may follow ``--``, ``plain`` when not. ``first`` stops flag parsing at the first
+    of their own: ``args`` when app arguments may follow ``--``, ``plain`` when not; ``pod`` that a pod's UUID comes before them.
+    ``first`` stops flag parsing at the first
     argument. ``root`` commands need uid 0. ``listed`` commands appear in help. ``added`` marks what rkt does not have: a prefix
     stands for such a command only when no command of rkt's begins so.
     """
 
-    __slots__ = ("added", "first", "flags", "images", "listed", "long", "module", "path", "root", "short", "use")
+    __slots__ = ("added", "first", "flags", "images", "listed", "long", "module", "path", "pod", "root", "short", "use")
 
     def __init__(
         self,
@@ -28,6 +29,7 @@ class Command:
         flags: tuple[Flag, ...] = (),
         *,
         images: str = "",
+        pod: bool = False,
         first: bool = False,
         root: bool = False,
         listed: bool = True,
@@ -40,6 +42,7 @@ class Command:
         self.long = long
         self.flags = flags
         self.images = images
+        self.pod = pod
         self.first = first or bool(images)
         self.root = root
         self.listed = listed

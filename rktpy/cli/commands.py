@@ -26,6 +26,100 @@ Flags that belong to one image follow it. What stands between "--" and "---" is 
 
 COMMANDS: tuple[Command, ...] = (
     Command(
+        ("api-service",),
+        "api-service [--listen=HOST:PORT]",
+        "Run the API service",
+        """Answers gRPC requests about pods, images and logs, read-only and without authentication, by rkt's API v1alpha.
+
+The address 0.0.0.0 stands for all interfaces. Sockets that systemd hands over are used in place of --listen.""",
+        (("listen", "string", "localhost:15441", "address and port for clients"),),
+    ),
+    Command(
+        ("app",),
+        "app [command]",
+        "Work with the apps of a mutable pod",
+        """A pod that "app sandbox" made has no apps at first; they are added, started, stopped and removed while it runs.""",
+        module="",
+    ),
+    Command(
+        ("app", "add"),
+        "add UUID IMAGE [--name=NAME] [--mnt-volume name=NAME,kind=host,source=PATH,target=PATH] [-- ARGUMENT...]",
+        "Add an app to a running pod",
+        """The app is not started. IMAGE must be in the store: an image ID, a unique prefix of one, a name with or without a
+version, or the reference it was fetched by. ARGUMENTs take the place of those in the image.""",
+        (*flags.APP, *flags.ISOLATORS, *flags.STREAMS, *flags.MOUNT_VOLUME),
+        images="args",
+        pod=True,
+        root=True,
+    ),
+    Command(
+        ("app", "exec"),
+        "exec [--app=NAME] UUID [COMMAND [ARGUMENT ...]]",
+        "Run a command inside a running app",
+        'The same as "rktpy enter".',
+        flags.APP_NAME,
+        first=True,
+        root=True,
+        module="enter",
+    ),
+    Command(
+        ("app", "list"),
+        "list UUID",
+        "List the apps of a pod",
+        "Prints the names and states of the apps: created, running, exited or unknown.",
+        (("no-legend", "bool", "false", "leave out the line of column names"),),
+    ),
+    Command(
+        ("app", "rm"),
+        "rm --app=NAME UUID",
+        "Remove an app from a pod",
+        "The app is stopped if it runs. What it wrote to its root file system is removed.",
+        flags.ONE_APP,
+        root=True,
+    ),
+    Command(
+        ("app", "sandbox"),
+        "sandbox",
+        "Run a new pod without apps",
+        "Runs a mutable pod until it is stopped. Apps are added with app add.",
+        (*flags.STAGE1, *flags.NAMES, *flags.SANDBOX, *flags.UUID_FILE_SAVE),
+        root=True,
+    ),
+    Command(
+        ("app", "start"),
+        "start --app=NAME UUID",
+        "Start an app of a running pod",
+        "The app must have been added. One that has exited is started again.",
+        flags.ONE_APP,
+        root=True,
+    ),
+    Command(
+        ("app", "status"),
+        "status --app=NAME UUID",
+        "Print the state of an app",
+        "Prints the app's state, image, times, exit status, mounts, user annotations and user labels.",
+        (*flags.ONE_APP, *flags.FORMAT),
+    ),
+    Command(
+        ("app", "stop"),
+        "stop --app=NAME UUID",
+        "Stop an app of a running pod",
+        "The pod and its other apps go on.",
+        flags.ONE_APP,
+        root=True,
+    ),
+    Command(
+        ("attach",),
+        "attach [--app=NAME] [--mode=MODE] UUID",
+        "Attach to the streams or the terminal of a running app",
+        """The app must run with --stdin=stream, --stdout=tty and the like, and the stage1 of the pod must support it.
+
+MODE is list, to print what can be attached to; auto, for all of it; tty, tty-in or tty-out; or some of stdin, stdout and
+stderr, separated by commas. To detach from a terminal type ^] three times within a second.""",
+        (*flags.APP_NAME, ("mode", "string", "auto", "what to attach to: auto, list, or endpoints separated by commas")),
+        root=True,
+    ),
+    Command(
         ("cat-manifest",),
         "cat-manifest --uuid-file=FILE | UUID",
         "Print a pod's manifest",
@@ -207,11 +301,30 @@ used longer ago than the grace period; --grace-period=0s removes them at once.""
     ),
     Command(
         ("logs",),
-        "logs [--app=NAME] [--follow] UUID",
+        "logs [--app=NAME] [--follow] [--since=TIME] [--until=TIME] [--lines=N] [--output=FORMAT] UUID",
         "Print what the apps of a pod wrote",
-        "The stage1 of the pod must have kept the output. The fly stage1 keeps none: its app writes to the caller's own output.",
-        (*flags.APP_NAME, ("follow", "bool", "false", "keep printing while the pod runs")),
+        """The stage1 of the pod must have kept the output. The fly stage1 keeps none: its app writes to the caller's own output.
+
+TIME is a date and time (2006-01-02T15:04:05Z, in the local time zone if none is given), seconds since the epoch, or how long
+ago: 10m.""",
+        (
+            ("app", "string", "", "print only what this app wrote"),
+            ("follow", "bool", "false", "keep printing until the pod ends"),
+            ("lines", "string", "all", "how many of the last lines to print"),
+            ("output", "string", "short", "short (time, app and process before each line), cat (lines alone) or json"),
+            ("since", "string", "", "print what was written from this time on"),
+            ("until", "string", "", "print what was written up to this time"),
+        ),
         added=True,
+    ),
+    Command(
+        ("metadata-service",),
+        "metadata-service [--listen-port=PORT]",
+        "Run the metadata service",
+        """Tells apps about their pods and lets pods prove who they are. Pods that are run with --mds-register are registered over
+the socket /run/rktpy/metadata-svc.sock, and their apps find the service by the variable AC_METADATA_URL.""",
+        (("listen-port", "integer", "18112", "TCP port for the apps"),),
+        root=True,
     ),
     Command(
         ("prepare",),
@@ -226,6 +339,7 @@ used longer ago than the grace period; --grace-period=0s removes them at once.""
             *flags.SIGNATURE,
             *flags.APP,
             *flags.ISOLATORS,
+            *flags.STREAMS,
             *flags.STRICT,
         ),
         images="args",
@@ -252,6 +366,7 @@ used longer ago than the grace period; --grace-period=0s removes them at once.""
             *flags.SIGNATURE,
             *flags.APP,
             *flags.ISOLATORS,
+            *flags.STREAMS,
             *flags.STRICT,
             *flags.UUID_FILE_SAVE,
         ),

@@ -29,7 +29,7 @@ DEPRECATED = {
 }
 
 # Accepted, not shown in help.
-HIDDEN = frozenset(("cpuprofile", "memprofile", "stderr", "stdin", "stdout"))
+HIDDEN = frozenset(("cpuprofile", "memprofile"))
 
 GLOBAL: tuple[Flag, ...] = (
     ("cpuprofile", "string", "", "write a CPU profile of this command to the file"),
@@ -56,7 +56,7 @@ GLOBAL: tuple[Flag, ...] = (
 )
 
 STAGE1: tuple[Flag, ...] = (
-    ("stage1", "stage1", "", "stage1 that comes with rktpy, by its short name (fly)"),
+    ("stage1", "stage1", "", "stage1 that comes with rktpy, by its short name (systemd, fly)"),
     ("stage1-from-dir", "stage1", "", "file name of a stage1 image in the stage1 images directory"),
     ("stage1-hash", "stage1", "", "ID of a stored stage1 image"),
     ("stage1-name", "stage1", "", "name of a stage1 image, found in the store or by discovery"),
@@ -111,7 +111,7 @@ ISOLATORS: tuple[Flag, ...] = (
     ("seccomp", "image-seccomp", "", "mode=retain|remove[,errno=NAME],CALL,...: system calls that the app keeps or loses"),
 )
 
-# Only with the experiment "attach".
+# Not where the environment switches "attach" off.
 STREAMS: tuple[Flag, ...] = (
     ("stderr", "image-stream", "", "where the app's standard error goes: log, null, stream or tty"),
     ("stdin", "image-stream", "", "where the app's standard input comes from: null, stream or tty"),
@@ -135,18 +135,40 @@ POD: tuple[Flag, ...] = (
     ),
 )
 
-NETWORK: tuple[Flag, ...] = (
+NAMES: tuple[Flag, ...] = (
     ("dns", "list", "", "name server's IP address, or host to use the host's resolv.conf, or none"),
     ("dns-domain", "string", "", "domain for resolv.conf"),
     ("dns-opt", "list", "", "option for resolv.conf"),
     ("dns-search", "list", "", "search domain for resolv.conf"),
     ("hostname", "string", "", "the pod's host name; made from its UUID if empty"),
     ("hosts-entry", "list", "", "IP=NAME for the pod's /etc/hosts, or host to use the host's file"),
+    ("net", "net", "default", "networks to join: NAME[:ARG=VALUE;...],..."),
+)
+
+NETWORK: tuple[Flag, ...] = (
+    *NAMES,
     ("interactive", "bool", "false", "give the app the terminal; for pods of one app"),
     ("ipc", "string", "", "IPC namespace: auto, private or parent"),
     ("mds-register", "bool", "false", "register the pod with the metadata service"),
-    ("net", "net", "default", "networks to join: NAME[:ARG=VALUE;...],..."),
     ("dry-run", "bool", "false", "print what the stage1 would do and stop"),
+)
+
+SANDBOX: tuple[Flag, ...] = (
+    ("annotation", "pair", "", "annotation NAME=VALUE for the pod"),
+    ("no-overlay", "bool", "false", "copy images instead of using the overlay file system"),
+    ("port", "sandbox-port", "", "NAME:PROTOCOL:PODPORT:HOSTIP:HOSTPORT: port of the pod to offer on the host"),
+    ("user-annotation", "pair", "", "user annotation NAME=VALUE for the pod"),
+    ("user-label", "pair", "", "user label NAME=VALUE for the pod"),
+)
+
+MOUNT_VOLUME: tuple[Flag, ...] = (
+    (
+        "mnt-volume",
+        "image-mount-volume",
+        "",
+        "volume for this app and where it goes: name=NAME,target=PATH,kind=host,source=PATH[,readOnly=BOOL] or"
+        " name=NAME,target=PATH,kind=empty[,mode=MODE], and what else --volume of run takes",
+    ),
 )
 
 UUID_FILE: tuple[Flag, ...] = (("uuid-file", "string", "", "file that holds the pod's UUID, in place of an argument"),)
@@ -158,6 +180,7 @@ LEGEND: tuple[Flag, ...] = (
 )
 APP_NAME: tuple[Flag, ...] = (("app", "string", "", "name of the app, for pods of several"),)
 PRETTY: tuple[Flag, ...] = (("pretty-print", "bool", "true", "indent the JSON document"),)
+ONE_APP: tuple[Flag, ...] = (("app", "string", "", "name of the app"),)
 OVERWRITE: tuple[Flag, ...] = (("overwrite", "bool", "false", "replace what is there"),)
 ROOTFS_ONLY: tuple[Flag, ...] = (("rootfs-only", "bool", "false", "write only the root file system"),)
 

@@ -86,7 +86,7 @@ def unknown_command_text(error: UnknownCommand) -> str:
     near = [
         name
         for name in names
-        if name != "help" and (_edits(word.lower(), name) <= min(2, len(word) // 2) or name.startswith(word.lower()))
+        if name not in ("help", word) and (_edits(word.lower(), name) <= min(2, len(word) // 2) or name.startswith(word.lower()))
     ]
     text = f"Error: {error}"
     if near:

@@ -19,12 +19,13 @@ from rktpy.formats.aci.isolator_flags import (
     seccomp_isolator,
 )
 from rktpy.formats.aci.types import NameValue
-from rktpy.formats.cli_values import parse_mount
+from rktpy.formats.cli_values import parse_mount, parse_mount_volume
 from rktpy.stage0.options import AppOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.cli.parse import Arguments
+    from rktpy.formats.pod import Mount
 
 _STREAM_MODES = {"stdin": ("null", "stream", "tty"), "stdout": ("log", "null", "stream", "tty")}
 _STREAM_MODES["stderr"] = _STREAM_MODES["stdout"]
@@ -33,7 +34,7 @@ _STREAM_MODES["stderr"] = _STREAM_MODES["stdout"]
 class ImageDraft:
     """One image with what its flags have said so far."""
 
-    __slots__ = ("args", "gids", "image", "limits", "lists", "mounts", "pairs", "readonly", "texts")
+    __slots__ = ("args", "gids", "image", "limits", "lists", "mount_volumes", "mounts", "pairs", "readonly", "texts")
 
     def __init__(self, image: str) -> None:
         self.image = image
@@ -44,6 +45,7 @@ class ImageDraft:
         self.limits: dict[str, int] = {}
         self.gids: list[int] | None = None
         self.mounts: list[tuple[str, str]] = []
+        self.mount_volumes: list[Mount] = []
         self.readonly = False
 
     def options(self) -> AppOptions:
@@ -61,6 +63,7 @@ class ImageDraft:
             working_directory=texts.get("working-dir"),
             readonly_rootfs=self.readonly,
             mounts=tuple(self.mounts),
+            mount_volumes=tuple(self.mount_volumes),
             environment=self._pairs("environment"),
             annotations=self._pairs("annotation"),
             user_annotations=self._pairs("user-annotation"),
@@ -159,7 +162,9 @@ def set_image_value(arguments: Arguments, name: str, kind: str, value: str) -> N
     if not images.drafts:
         raise UsageError(f"--{name} must follow an image")
     draft = images.drafts[-1]
-    if kind == "image-once":
+    if kind == "image-mount-volume":
+        draft.mount_volumes.append(parse_mount_volume(value))
+    elif kind == "image-once":
         if draft.texts.get(name):
             raise UsageError(f"--{name} specified multiple times for the same image")
         draft.texts[name] = value

@@ -46,9 +46,9 @@ class Arguments:
         for flag in command.flags:
             table[flag[0]] = flag
         table["help"] = flags.HELP
-        if command.images == "args" and experiment("attach"):
+        if command.images == "args" and switched_off("attach"):
             for flag in flags.STREAMS:
-                table[flag[0]] = flag
+                del table[flag[0]]
         self.table = table
 
     def has(self, name: str) -> bool:
@@ -64,6 +64,11 @@ class Arguments:
         """The value of a truth flag."""
         number = self.numbers.get(name)
         return self.table[name][2] == "true" if number is None else number != 0
+
+    def number(self, name: str) -> int:
+        """The value of a number flag."""
+        number = self.numbers.get(name)
+        return int(self.table[name][2]) if number is None else number
 
     def duration(self, name: str) -> int:
         """The value of a duration flag in nanoseconds."""
@@ -156,16 +161,21 @@ class Arguments:
             raise HelpRequested(self.command)
 
 
-def experiment(name: str) -> bool:
-    """Whether the experiment is switched on in the environment (``RKTPY_EXPERIMENT_*``, or rkt's own names)."""
+def switched_off(name: str) -> bool:
+    """Whether the environment switches off what rkt calls the experiment ``name`` (docs/adr/0014).
+
+    RKTPY_EXPERIMENT_NAME counts, and where it is not set RKT_EXPERIMENT_NAME; whatever is not a true value is a false one, as in
+    rkt. Where neither is set it is on, as it never is in rkt.
+    """
     from posix import environ
 
     for prefix in (b"RKTPY_EXPERIMENT_", b"RKT_EXPERIMENT_"):
-        try:
-            if parse_bool(environ.get(prefix + name.upper().encode(), b"").decode("utf-8", "replace")):
+        value = environ.get(prefix + name.upper().encode())
+        if value:
+            try:
+                return not parse_bool(value.decode("utf-8", "replace"))
+            except UsageError:
                 return True
-        except UsageError:
-            pass
     return False
 
 
@@ -176,6 +186,8 @@ def parse(words: list[str]) -> Arguments:
     are images, :class:`UsageError`.
     """
     command, rest = find_command(words)
+    if command.path[:1] in (("app",), ("attach",)) and switched_off(command.path[0]):
+        raise UnknownCommand(ROOT, command.path[0])
     arguments = Arguments(command)
     if command is ROOT:
         arguments.read(rest, 0, stop_at_argument=False)
@@ -190,6 +202,9 @@ def parse(words: list[str]) -> Arguments:
     if command.images:
         from rktpy.cli.images import read_images
 
+        if command.pod:
+            arguments.args = rest[index : index + 1]
+            index += len(arguments.args)
         read_images(arguments, rest, index)
     elif command.first:
         if rest[index : index + 1] == ["--"]:
@@ -261,7 +276,7 @@ def _next_word(words: list[str], index: int) -> int:
 
 def _value_flags() -> dict[str, bool]:
     names: dict[str, bool] = {"help": False}
-    for table in (flags.GLOBAL, flags.STREAMS, *(command.flags for command in COMMANDS)):
+    for table in (flags.GLOBAL, *(command.flags for command in COMMANDS)):
         for flag in table:
             names[flag[0]] = flag[1] != "bool" and flag[0] not in flags.OPTIONAL_VALUES
     return names

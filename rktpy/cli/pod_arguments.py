@@ -11,11 +11,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.cli.parse import Arguments
 
+_VERBS = {"rm": "remove", "start": "start", "stop": "stop"}
+
 
 def no_arguments(arguments: Arguments) -> None:
     """Pass over arguments, for commands that take none: rkt does so, and scripts say ``gc --mark-only true``."""
     for argument in arguments.args:
         note(arguments.command.name, f'ignoring argument "{argument}"')
+
+
+def pod_and_app(arguments: Arguments) -> tuple[str, str]:
+    """The pod's UUID or a prefix of it, and the app that ``--app`` names, which may not be left out."""
+    if len(arguments.args) != 1:
+        raise ArgumentsError("must provide the pod UUID")
+    app = arguments.text("app")
+    if not app:
+        raise ArgumentsError(f"must provide the app to {_VERBS[arguments.command.name]}")
+    return arguments.args[0], app
 
 
 def uuid_from_file(path: str) -> str:

@@ -15,6 +15,17 @@ def run_options(arguments: Arguments) -> RunOptions:
     ipc = arguments.text("ipc")
     if ipc not in ("", "auto", "private", "parent"):
         raise UsageError(f'invalid value for --ipc: "{ipc}" (must be auto, private or parent)')
+    return sandbox_options(arguments).replace(
+        ipc=ipc,
+        interactive=arguments.switch("interactive"),
+        mds_register=arguments.switch("mds-register"),
+        strict=arguments.switch("strict"),
+        dry_run=arguments.switch("dry-run"),
+    )
+
+
+def sandbox_options(arguments: Arguments) -> RunOptions:
+    """The part that ``app sandbox`` has too. Raises :class:`UsageError`."""
     return RunOptions(
         net=arguments.repeated("net") or ("default",),
         dns=tuple([server for value in arguments.repeated("dns") for server in value.split(",")]),
@@ -23,12 +34,7 @@ def run_options(arguments: Arguments) -> RunOptions:
         dns_domain=arguments.text("dns-domain"),
         hosts_entries=_hosts_entries(arguments.repeated("hosts-entry")),
         hostname=arguments.text("hostname"),
-        ipc=ipc,
-        interactive=arguments.switch("interactive"),
-        mds_register=arguments.switch("mds-register"),
         uuid_file_save=arguments.given.get("uuid-file-save", ""),
-        strict=arguments.switch("strict"),
-        dry_run=arguments.switch("dry-run"),
     )
 
 

@@ -34,6 +34,8 @@ def set_value(arguments: Arguments, name: str, kind: str, value: str) -> str:
     """Take in one value of the flag ``name``; give the text that :meth:`Arguments.text` shall return."""
     if kind == "list":
         arguments.lists.setdefault(name, []).append(value)
+    elif kind == "integer":
+        arguments.numbers[name] = integer(value)
     elif kind == "directory":
         return directory(value)
     elif kind == "insecure-options":
@@ -63,6 +65,10 @@ def set_value(arguments: Arguments, name: str, kind: str, value: str) -> str:
         from rktpy.formats.cli_values import parse_port
 
         arguments.ports.append(parse_port(value))
+    elif kind == "sandbox-port":
+        from rktpy.formats.cli_values import parse_sandbox_port
+
+        arguments.ports.append(parse_sandbox_port(value))
     elif kind == "volume":
         from rktpy.formats.cli_values import parse_volume
 

@@ -17,6 +17,7 @@ _APPC_VERSION = "0.8.11"
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
 # What an installation may have or lack, and the module that brings it.
 _FEATURES = (
+    ("API", ("grpc",)),
     ("CEXT", ("rktpy", "linux", "_sys")),
     ("ISAL", ("isal",)),
     ("SDJOURNAL", ("systemd",)),

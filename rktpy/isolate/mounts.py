@@ -19,6 +19,10 @@ from rktpy.isolate.root import Root
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktpy.formats.user_range import UserRange
+
 _CLONE = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC
 _ATTACH = c.MOVE_MOUNT_F_EMPTY_PATH | c.MOVE_MOUNT_T_EMPTY_PATH
 
@@ -59,7 +63,8 @@ class Bind(Operation):
     """Mount ``source``, a path of the host, at ``target`` inside the root.
 
     ``namespace`` is the path of another mount namespace to take ``source`` from, if it is the same file there. A shared mount
-    taken from there stays a peer of the original: what is mounted below either shows up in the other.
+    taken from there stays a peer of the original: what is mounted below either shows up in the other. With ``users`` the files of
+    the host's user N are shown as those of the pod's user N, else with the IDs that they have.
     """
 
     source: str
@@ -67,6 +72,7 @@ class Bind(Operation):
     recursive: bool = False
     read_only: bool = False
     namespace: str = ""
+    users: UserRange | None = None
 
     def describe(self) -> str:
         words = ["bind"]
@@ -76,17 +82,44 @@ class Bind(Operation):
             words.append("read-only")
         if self.namespace:
             words.append("shared")
-        return f"{' '.join(words)} {shown(self.source)} at {shown(self.target)}"
+        mapped = f" with IDs of {self.users}" if self.users else ""
+        return f"{' '.join(words)} {shown(self.source)} at {shown(self.target)}{mapped}"
 
     def execute(self, root: Root) -> None:
+        self.opened().execute(root)
+
+    def opened(self) -> AttachTree:
+        """What can be attached in another mount namespace, where ``source`` cannot be seen. Raises OSError."""
         recursive = c.AT_RECURSIVE if self.recursive else 0
         tree = _tree_of_namespace(self.namespace, self.source, _CLONE | recursive) if self.namespace else -1
         if tree < 0:
             tree = syscalls.open_tree(c.AT_FDCWD, self.source, _CLONE | recursive)
         try:
+            if self.users is not None:
+                from rktpy.isolate.userns import map_mount
+
+                map_mount(tree, self.users, recursive=self.recursive)
             if self.read_only:
                 syscalls.mount_setattr(tree, "", c.AT_EMPTY_PATH | recursive, c.MOUNT_ATTR_RDONLY, 0, 0, 0)
-            is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+        except OSError:
+            os.close(tree)
+            raise
+        return AttachTree(tree, self.source, self.target)
+
+
+class AttachTree(Operation):
+    """Attach the detached mounts that are open as ``tree``, which is closed, at ``target`` inside the root."""
+
+    tree: int
+    source: str
+    target: str
+
+    def describe(self) -> str:
+        return f"bind {shown(self.source)} at {shown(self.target)}"
+
+    def execute(self, root: Root) -> None:
+        try:
+            is_directory = stat.S_ISDIR(os.fstat(self.tree).st_mode)
             target = root.target(self.target, directory=is_directory)
             try:
                 if stat.S_ISDIR(os.fstat(target).st_mode) != is_directory:
@@ -94,11 +127,11 @@ class Bind(Operation):
                     if is_directory:
                         raise Stage1Error(f"can't mount because {source} is a directory while {where} is not")
                     raise Stage1Error(f"can't mount because {source} is not a directory while {where} is")
-                syscalls.move_mount(tree, "", target, "", _ATTACH)
+                syscalls.move_mount(self.tree, "", target, "", _ATTACH)
             finally:
                 os.close(target)
         finally:
-            os.close(tree)
+            os.close(self.tree)
 
 
 def _tree_of_namespace(namespace: str, source: str, flags: int) -> int:
@@ -143,6 +176,45 @@ class Tmpfs(Operation):
             os.close(target)
 
 
+class Filesystem(Operation):
+    """A file system of the kernel's (``proc``, ``sysfs``, ``devpts`` ...) at ``target``; ``options`` as mount(8) takes them."""
+
+    kind: str
+    target: str
+    options: str = ""
+    flags: int = c.MS_NOSUID | c.MS_NODEV | c.MS_NOEXEC
+
+    def describe(self) -> str:
+        return f"mount {self.kind} at {shown(self.target)}" + (f" with {self.options}" if self.options else "")
+
+    def execute(self, root: Root) -> None:
+        target = root.target(self.target, directory=True)
+        try:
+            syscalls.mount(self.kind, f"/proc/self/fd/{target}", self.kind, self.flags, self.options or None)
+        finally:
+            os.close(target)
+
+
+class Symlink(Operation):
+    """A symbolic link inside the root; an existing file stays."""
+
+    target: str
+    to: str
+
+    def describe(self) -> str:
+        return f"link {shown(self.target)} to {shown(self.to)}"
+
+    def execute(self, root: Root) -> None:
+        directory, _, name = self.target.rpartition("/")
+        parent = root.target(directory or "/", directory=True)
+        try:
+            os.symlink(self.to, name, dir_fd=parent)
+        except FileExistsError:
+            pass
+        finally:
+            os.close(parent)
+
+
 class Mkdir(Operation):
     """A directory inside the root, with its parents."""
 
@@ -174,6 +246,8 @@ class Mknod(Operation):
         parent = root.target(directory or "/", directory=True)
         try:
             os.mknod(name, self.kind | 0o600, os.makedev(self.major, self.minor), dir_fd=parent)
+            if root.owner:
+                os.chown(name, root.owner, root.owner, dir_fd=parent, follow_symlinks=False)
             os.chmod(f"/proc/self/fd/{parent}/{name}", self.mode)  # the umask does not count
         except FileExistsError:
             pass

@@ -7,7 +7,7 @@ a user that is not root when a filter is active). Hot-path module.
 from __future__ import annotations
 
 from rktpy.formats.aci import isolators as names
-from rktpy.formats.aci.isolators import NoNewPrivileges, SeccompRemove, SeccompRetain
+from rktpy.formats.aci.isolators import Landlock, NoNewPrivileges, SeccompRemove, SeccompRetain
 from rktpy.formats.stage1 import Enforcement
 from rktpy.isolate.capabilities import SETPCAP, SYS_ADMIN, app_capabilities, asks_for_capabilities
 from rktpy.isolate.plan import Operation
@@ -18,6 +18,7 @@ from rktpy.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.formats.aci.isolators import Isolator
+    from rktpy.isolate.root import Root
     from rktpy.isolate.users import User
 
 #: What is put in an entry's ``reason`` when the user switched the protection off by name; strictness does not refuse that.
@@ -40,13 +41,19 @@ class Privileges(Record):
     report: tuple[Enforcement, ...] = ()
 
 
-def app_privileges(app: str, isolators: tuple[Isolator, ...], user: User, restrictions: Restrictions) -> Privileges:
+def app_privileges(
+    app: str, isolators: tuple[Isolator, ...], user: User, restrictions: Restrictions, root: Root | None = None
+) -> Privileges:
     """Decide the privileges of the app called ``app`` that runs as ``user``.
 
-    Reads the capabilities of the calling process. Raises FormatError or InputError for a set that makes no sense.
+    Reads the capabilities of the calling process, and looks in ``root``, if it is given, for paths that isolators name. Raises
+    FormatError or InputError for a set that makes no sense.
     """
     report: list[Enforcement] = []
     operations: list[Operation] = []
+    for one in isolators:
+        if isinstance(one.parsed, Landlock):
+            _landlock(app, one.parsed, root, operations, report)
     asked_caps = asks_for_capabilities(isolators)
     if asked_caps or restrictions.default_capabilities:
         _capabilities(app, isolators, restrictions, operations, report)
@@ -77,6 +84,18 @@ def app_privileges(app: str, isolators: tuple[Isolator, ...], user: User, restri
     if seccomp is not None:
         operations.append(seccomp)
     return Privileges(tuple(operations), tuple(report))
+
+
+def _landlock(app: str, wanted: Landlock, root: Root | None, operations: list[Operation], report: list[Enforcement]) -> None:
+    from rktpy.isolate.landlock import landlock_abi, plan_landlock
+
+    operation, entry = plan_landlock(app, wanted, landlock_abi(), root)
+    report.append(entry)
+    if operation is None:
+        return
+    if not operations and not capget()[0] >> SYS_ADMIN & 1:
+        operations.append(NoNewPrivs())  # else the kernel refuses
+    operations.append(operation)
 
 
 def _capabilities(

@@ -21,13 +21,25 @@ _MOST_RETRIES = 100
 
 
 class Root:
-    """An open root directory. ``path`` is how the host names it. Close it, or use it as a context manager."""
+    """An open root directory. ``path`` is how the host names it. Close it, or use it as a context manager.
 
-    __slots__ = ("fd", "path")
+    ``owner`` is the user and group that what is created belongs to: the root of the pod's user namespace if it has one.
+    """
 
-    def __init__(self, path: str) -> None:
+    __slots__ = ("fd", "owner", "path")
+
+    def __init__(self, path: str, owner: int = 0) -> None:
         self.path = path
+        self.owner = owner
         self.fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    @classmethod
+    def from_descriptor(cls, fd: int, path: str) -> Root:
+        """The root that is open as ``fd``, which stays the caller's; ``path`` is for messages."""
+        root = cls.__new__(cls)
+        root.path = path
+        root.fd = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+        return root
 
     def __enter__(self) -> Root:
         return self
@@ -131,6 +143,8 @@ class Root:
                     else:
                         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
                         os.close(os.open(name, flags, 0o644, dir_fd=parent))
+                    if self.owner:
+                        os.chown(name, self.owner, self.owner, dir_fd=parent, follow_symlinks=False)
                 except FileExistsError:
                     pass
             finally:

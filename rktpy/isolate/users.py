@@ -13,6 +13,10 @@ from rktpy.isolate.plan import shown
 from rktpy.isolate.root import Root
 from rktpy.record import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktpy.isolate.pod_app import PodApp
+
 _LARGEST_ID = 2**32 - 2  # the last value means "leave as it is" to setresuid(2)
 
 
@@ -33,6 +37,13 @@ class User(Record):
     gid: int
     groups: tuple[int, ...] = ()
     account: Account | None = None
+
+
+def app_user(app: PodApp, root: Root) -> User:
+    """Who an app runs as, looked up in its root. Raises InputError."""
+    section = app.app
+    may_be_uid = section.user == section.group and not section.user.isdigit() and section.user != "root" and app.from_docker
+    return resolve_user(root, section.user, section.group, section.supplementary_gids, group_may_be_uid=may_be_uid)
 
 
 def resolve_user(

@@ -1,13 +1,13 @@
 """The functions of ``_sys.c`` without a compiler: the same names, arguments and errors, through ctypes.
 
 ctypes costs 3-5 ms, so it is loaded at the first call and not when this module is imported. System call numbers from 424 on are
-the same on all architectures; the three older ones that have no function in every C library are listed per machine.
+the same on all architectures; the older ones that have no function in every C library are listed per machine.
 """
 
 from __future__ import annotations
 
 import os
-from errno import EINTR, EINVAL, ENOSYS
+from errno import E2BIG, EINTR, EINVAL, ENOSYS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,15 +24,25 @@ _AT_424 = {
     "fsconfig": 431,
     "fsmount": 432,
     "pidfd_open": 434,
+    "clone3": 435,
     "close_range": 436,
     "openat2": 437,
     "mount_setattr": 442,
+    "landlock_create_ruleset": 444,
+    "landlock_add_rule": 445,
+    "landlock_restrict_self": 446,
 }
 _BY_MACHINE = {
-    "x86_64": {"pivot_root": 155, "capget": 125, "capset": 126, "renameat2": 316, "seccomp": 317},
-    "aarch64": {"pivot_root": 41, "capget": 90, "capset": 91, "renameat2": 276, "seccomp": 277},
-    "i686": {"pivot_root": 217, "capget": 184, "capset": 185, "renameat2": 353, "seccomp": 354},
+    "x86_64": {"pivot_root": 155, "capget": 125, "capset": 126, "renameat2": 316, "seccomp": 317, "keyctl": 250, "bpf": 321},
+    "aarch64": {"pivot_root": 41, "capget": 90, "capset": 91, "renameat2": 276, "seccomp": 277, "keyctl": 219, "bpf": 280},
+    "i686": {"pivot_root": 217, "capget": 184, "capset": 185, "renameat2": 353, "seccomp": 354, "keyctl": 288, "bpf": 357},
 }
+_CLONE_PIDFD = 0x1000
+_CLONE_CHILD_TID = 0x01200000  # set and clear
+_CLONE_INTO_CGROUP = 0x200000000
+_CLONE_VM_OR_TLS = 0x00080100
+_PR_GET_TID_ADDRESS = 40
+_SIGCHLD = 17  # the same on all machines of the table above
 _CAPABILITY_VERSION_3 = 0x20080522
 
 _loaded: Any = None
@@ -113,6 +123,42 @@ def unshare(flags: int, /) -> None:
     """unshare(2)."""
     ctypes, library = _c()
     _checked(library.unshare, (ctypes.c_int(flags),))
+
+
+def clone3(flags: int, cgroup_fd: int, /) -> tuple[int, int]:
+    """clone3(2) in the manner of os.fork(): (pid, descriptor of the process), in the child (0, -1).
+
+    Between the steps of a fork the interpreter runs here and might let another thread run, for which the child would wait in
+    vain: so a process of several threads gets ENOSYS, and needs the C extension.
+    """
+    if flags & _CLONE_VM_OR_TLS:
+        raise OSError(EINVAL, os.strerror(EINVAL))
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise OSError(ENOSYS, "cloning a process of several threads needs the C extension of rktpy")
+    ctypes = _c()[0]
+    number = _number("clone3")
+    with_lock = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter's lock during the call, as a fork must
+    with_lock.syscall.restype = ctypes.c_long
+    pidfd = ctypes.c_int(-1)
+    tid_address = ctypes.c_uint64(0)
+    flags |= _CLONE_PIDFD
+    if with_lock.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(tid_address), 0, 0, 0) == 0 and tid_address.value:
+        flags |= _CLONE_CHILD_TID
+    if cgroup_fd >= 0:
+        flags |= _CLONE_INTO_CGROUP
+    arguments = (ctypes.c_uint64 * 11)(
+        flags, ctypes.addressof(pidfd), tid_address.value, 0, _SIGCHLD, 0, 0, 0, 0, 0, cgroup_fd if cgroup_fd >= 0 else 0
+    )
+    ctypes.pythonapi.PyOS_BeforeFork()
+    pid: int = with_lock.syscall(ctypes.c_long(number), arguments, ctypes.c_size_t(88))
+    if pid == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+        return 0, -1
+    error: int = ctypes.get_errno()
+    ctypes.pythonapi.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(error, os.strerror(error))
+    return pid, pidfd.value
 
 
 def setns(fd: int, nstype: int, /) -> None:
@@ -226,6 +272,43 @@ def seccomp_filter(program: bytes, flags: int, /) -> int:
         _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
 
     return _raw("seccomp", (1, flags, ctypes.byref(Program(len(program) // 8, program))))
+
+
+def landlock_create_ruleset(attributes: bytes | None, flags: int, /) -> int:
+    """landlock_create_ruleset(2); ``attributes`` is the bytes of its structure, None to ask for the version of the ABI."""
+    return _raw("landlock_create_ruleset", (attributes, len(attributes) if attributes is not None else 0, flags))
+
+
+def landlock_add_rule(fd: int, type: int, attributes: bytes, flags: int, /) -> None:
+    """landlock_add_rule(2); ``attributes`` is the bytes of the structure that the type of rule has."""
+    if len(attributes) > 64:
+        raise OSError(E2BIG, os.strerror(E2BIG))
+    _raw("landlock_add_rule", (fd, type, attributes.ljust(64, b"\0"), flags))
+
+
+def landlock_restrict_self(fd: int, flags: int, /) -> None:
+    """landlock_restrict_self(2)."""
+    _raw("landlock_restrict_self", (fd, flags))
+
+
+def keyctl_join(name: str | None, /) -> int:
+    """keyctl(KEYCTL_JOIN_SESSION_KEYRING); None for a keyring without a name."""
+    return _raw("keyctl", (1, _text(name), 0, 0, 0))
+
+
+def bpf_load(type: int, program: bytes, license: str, attach_type: int, /) -> int:
+    """bpf(BPF_PROG_LOAD); ``program`` is the bytes of ``struct bpf_insn[]``."""
+    ctypes = _c()[0]
+    kept = (ctypes.c_char_p(program), ctypes.c_char_p(license.encode()))
+    addresses = [ctypes.cast(one, ctypes.c_void_p).value for one in kept]
+    attributes = (ctypes.c_uint64 * 9)(type | len(program) // 8 << 32, *addresses, 0, 0, 0, 0, 0, attach_type << 32)
+    return _raw("bpf", (5, attributes, 72))
+
+
+def bpf_attach(target_fd: int, program_fd: int, attach_type: int, flags: int, /) -> None:
+    """bpf(BPF_PROG_ATTACH)."""
+    ctypes = _c()[0]
+    _raw("bpf", (8, (ctypes.c_uint32 * 4)(target_fd, program_fd, attach_type, flags), 16))
 
 
 def close_range(first: int, last: int, flags: int, /) -> None:

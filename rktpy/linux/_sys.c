@@ -16,6 +16,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -42,6 +43,9 @@
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
+#ifndef SYS_clone3
+#define SYS_clone3 435
+#endif
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
@@ -51,6 +55,11 @@
 #ifndef SYS_mount_setattr
 #define SYS_mount_setattr 442
 #endif
+#ifndef SYS_landlock_create_ruleset
+#define SYS_landlock_create_ruleset 444
+#define SYS_landlock_add_rule 445
+#define SYS_landlock_restrict_self 446
+#endif
 
 struct how_to_open {
     uint64_t flags, mode, resolve;
@@ -58,6 +67,24 @@ struct how_to_open {
 
 struct mount_attributes {
     uint64_t attr_set, attr_clr, propagation, userns_fd;
+};
+
+struct clone_arguments {
+    uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+};
+
+struct program_to_load { /* the beginning of union bpf_attr for BPF_PROG_LOAD */
+    uint32_t type, count;
+    uint64_t instructions, license;
+    uint32_t log_level, log_size;
+    uint64_t log;
+    uint32_t kernel_version, flags;
+    char name[16];
+    uint32_t interface, attach_type;
+};
+
+struct program_to_attach { /* the same for BPF_PROG_ATTACH */
+    uint32_t target_fd, program_fd, attach_type, flags;
 };
 
 struct filter_instruction {
@@ -81,6 +108,14 @@ struct cap_data {
 };
 
 #define CAP_VERSION_3 0x20080522u
+
+#define WITH_CHILD_CLEARTID 0x00200000u
+#define WITH_CHILD_SETTID 0x01000000u
+#define WITH_PIDFD 0x00001000u
+#define WITH_VM 0x00000100u
+#define WITH_SETTLS 0x00080000u
+#define INTO_CGROUP 0x200000000ull
+#define GET_TID_ADDRESS 40
 
 /* Run `call` without the interpreter lock until it is not interrupted. When a signal handler raised, the result is -1 and the exception
  * is set, which raised() leaves alone. */
@@ -204,6 +239,50 @@ static PyObject *sys_unshare(PyObject *Py_UNUSED(module), PyObject *args)
         return NULL;
     RETRY(result, unshare((int)flags));
     return none(result, NULL, NULL);
+}
+
+/* clone3(2) as os.fork() forks: two processes, each with its copy of the memory and of the interpreter. The child goes on in this
+ * thread, so the lock that the import system may hold and the handlers of os.register_at_fork are seen to. The C library is passed by:
+ * of what its fork() does, the number of the thread that it keeps (raise() reads it) is set by the kernel at the address that it was
+ * told when the thread began; the locks of its allocator are free as long as no other thread runs.
+ * Not repeated when interrupted: the kernel restarts it. Flags that would share the memory or the thread pointer make no copy. */
+static PyObject *sys_clone3(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct clone_arguments arguments = {0};
+    unsigned long long flags;
+    uint64_t tid_address = 0;
+    int cgroup_fd, pidfd = -1, errno_;
+    long pid;
+    if (!PyArg_ParseTuple(args, "Ki:clone3", &flags, &cgroup_fd))
+        return NULL;
+    if (flags & (WITH_VM | WITH_SETTLS)) {
+        errno = EINVAL;
+        return raised(NULL, NULL);
+    }
+    arguments.flags = flags | WITH_PIDFD;
+    arguments.pidfd = (uint64_t)(uintptr_t)&pidfd;
+    arguments.exit_signal = SIGCHLD;
+    if (cgroup_fd >= 0) {
+        arguments.flags |= INTO_CGROUP;
+        arguments.cgroup = (uint64_t)cgroup_fd;
+    }
+    if (prctl(GET_TID_ADDRESS, &tid_address, 0, 0, 0) == 0 && tid_address != 0) {
+        arguments.flags |= WITH_CHILD_SETTID | WITH_CHILD_CLEARTID;
+        arguments.child_tid = tid_address;
+    }
+    PyOS_BeforeFork();
+    pid = syscall(SYS_clone3, &arguments, sizeof arguments);
+    errno_ = errno;
+    if (pid == 0) {
+        PyOS_AfterFork_Child();
+        pidfd = -1;
+    } else {
+        PyOS_AfterFork_Parent();
+    }
+    errno = errno_;
+    if (pid < 0)
+        return raised(NULL, NULL);
+    return Py_BuildValue("(li)", pid, pidfd);
 }
 
 static PyObject *sys_setns(PyObject *Py_UNUSED(module), PyObject *args)
@@ -477,6 +556,96 @@ static PyObject *sys_pidfd_send_signal(PyObject *Py_UNUSED(module), PyObject *ar
     return none(result, NULL, NULL);
 }
 
+/* landlock_create_ruleset(2): the attributes are the bytes of struct landlock_ruleset_attr; None to ask for the version of the ABI. */
+static PyObject *sys_landlock_create_ruleset(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    const char *attributes;
+    Py_ssize_t length;
+    unsigned int flags;
+    long result;
+    if (!PyArg_ParseTuple(args, "z#I:landlock_create_ruleset", &attributes, &length, &flags))
+        return NULL;
+    RETRY(result, syscall(SYS_landlock_create_ruleset, attributes, attributes ? (size_t)length : 0, flags));
+    return number(result, NULL);
+}
+
+/* landlock_add_rule(2): the attributes are the bytes of the structure that the type of rule has; the kernel reads no more of them. */
+static PyObject *sys_landlock_add_rule(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    char padded[64] = {0};
+    const char *attributes;
+    Py_ssize_t length;
+    int fd;
+    unsigned int type, flags;
+    long result;
+    if (!PyArg_ParseTuple(args, "iIy#I:landlock_add_rule", &fd, &type, &attributes, &length, &flags))
+        return NULL;
+    if (length > (Py_ssize_t)sizeof padded) {
+        errno = E2BIG;
+        return raised(NULL, NULL);
+    }
+    memcpy(padded, attributes, (size_t)length); /* the call is not told the length */
+    RETRY(result, syscall(SYS_landlock_add_rule, fd, type, padded, flags));
+    return none(result, NULL, NULL);
+}
+
+static PyObject *sys_landlock_restrict_self(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int fd;
+    unsigned int flags;
+    long result;
+    if (!PyArg_ParseTuple(args, "iI:landlock_restrict_self", &fd, &flags))
+        return NULL;
+    RETRY(result, syscall(SYS_landlock_restrict_self, fd, flags));
+    return none(result, NULL, NULL);
+}
+
+/* keyctl(KEYCTL_JOIN_SESSION_KEYRING): None for a keyring without a name. */
+static PyObject *sys_keyctl_join(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    const char *name;
+    long result;
+    if (!PyArg_ParseTuple(args, "z:keyctl_join", &name))
+        return NULL;
+    RETRY(result, syscall(SYS_keyctl, 1, name, 0, 0, 0));
+    return number(result, NULL);
+}
+
+/* bpf(BPF_PROG_LOAD): the program is the bytes of struct bpf_insn[], in the machine's byte order. */
+static PyObject *sys_bpf_load(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct program_to_load load = {0};
+    const char *bytes, *license;
+    Py_ssize_t length;
+    unsigned int type, attach_type;
+    long result;
+    if (!PyArg_ParseTuple(args, "Iy#sI:bpf_load", &type, &bytes, &length, &license, &attach_type))
+        return NULL;
+    load.type = type;
+    load.count = (uint32_t)(length / 8);
+    load.instructions = (uint64_t)(uintptr_t)bytes;
+    load.license = (uint64_t)(uintptr_t)license;
+    load.attach_type = attach_type;
+    RETRY(result, syscall(SYS_bpf, 5, &load, sizeof load));
+    return number(result, NULL);
+}
+
+static PyObject *sys_bpf_attach(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct program_to_attach attach = {0};
+    int target, program;
+    unsigned int type, flags;
+    long result;
+    if (!PyArg_ParseTuple(args, "iiII:bpf_attach", &target, &program, &type, &flags))
+        return NULL;
+    attach.target_fd = (uint32_t)target;
+    attach.program_fd = (uint32_t)program;
+    attach.attach_type = type;
+    attach.flags = flags;
+    RETRY(result, syscall(SYS_bpf, 8, &attach, sizeof attach));
+    return none(result, NULL, NULL);
+}
+
 #define METHOD(name, signature) {#name, sys_##name, METH_VARARGS, signature}
 
 static PyMethodDef methods[] = {
@@ -484,6 +653,7 @@ static PyMethodDef methods[] = {
     METHOD(umount2, "umount2(target, flags)"),
     METHOD(pivot_root, "pivot_root(new_root, put_old)"),
     METHOD(unshare, "unshare(flags)"),
+    METHOD(clone3, "clone3(flags, cgroup_fd) -> (pid, pidfd)"),
     METHOD(setns, "setns(fd, nstype)"),
     METHOD(open_tree, "open_tree(dirfd, path, flags) -> fd"),
     METHOD(move_mount, "move_mount(from_fd, from_path, to_fd, to_path, flags)"),
@@ -501,6 +671,12 @@ static PyMethodDef methods[] = {
     {"capget", sys_capget, METH_NOARGS, "capget() -> (effective, permitted, inheritable)"},
     METHOD(capset, "capset(effective, permitted, inheritable)"),
     METHOD(seccomp_filter, "seccomp_filter(program, flags) -> int"),
+    METHOD(landlock_create_ruleset, "landlock_create_ruleset(attributes, flags) -> fd or version"),
+    METHOD(landlock_add_rule, "landlock_add_rule(fd, type, attributes, flags)"),
+    METHOD(landlock_restrict_self, "landlock_restrict_self(fd, flags)"),
+    METHOD(keyctl_join, "keyctl_join(name) -> serial number of the keyring"),
+    METHOD(bpf_load, "bpf_load(type, program, license, attach_type) -> fd"),
+    METHOD(bpf_attach, "bpf_attach(target_fd, program_fd, attach_type, flags)"),
     METHOD(close_range, "close_range(first, last, flags)"),
     METHOD(pidfd_open, "pidfd_open(pid, flags) -> fd"),
     METHOD(pidfd_send_signal, "pidfd_send_signal(fd, signal, flags)"),

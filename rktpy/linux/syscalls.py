@@ -8,12 +8,19 @@ from __future__ import annotations
 
 try:
     from rktpy.linux._sys import (
+        bpf_attach,
+        bpf_load,
         capget,
         capset,
+        clone3,
         close_range,
         fsconfig,
         fsmount,
         fsopen,
+        keyctl_join,
+        landlock_add_rule,
+        landlock_create_ruleset,
+        landlock_restrict_self,
         mount,
         mount_setattr,
         move_mount,
@@ -35,12 +42,19 @@ try:
     )
 except ImportError:
     from rktpy.linux._ctypes import (
+        bpf_attach,
+        bpf_load,
         capget,
         capset,
+        clone3,
         close_range,
         fsconfig,
         fsmount,
         fsopen,
+        keyctl_join,
+        landlock_add_rule,
+        landlock_create_ruleset,
+        landlock_restrict_self,
         mount,
         mount_setattr,
         move_mount,
@@ -62,12 +76,19 @@ except ImportError:
     )
 
 __all__ = [
+    "bpf_attach",
+    "bpf_load",
     "capget",
     "capset",
+    "clone3",
     "close_range",
     "fsconfig",
     "fsmount",
     "fsopen",
+    "keyctl_join",
+    "landlock_add_rule",
+    "landlock_create_ruleset",
+    "landlock_restrict_self",
     "mount",
     "mount_setattr",
     "move_mount",

@@ -4,6 +4,7 @@
 
     <data dir>/
         locks/prepareLock                 flock: shared while a pod is prepared or started, exclusive in image gc
+        locks/userRanges                  flock: exclusive while a pod's range of user IDs is chosen (stage0, private_users)
         cas/
             blobs/{sha256,sha512}/<hex>   immutable bytes by digest; a valid blob tree of an OCI image layout
             images/<image id>             ImageRecord (JSON), the truth about which images there are; mtime = last used

@@ -76,6 +76,7 @@ def _call_in_child(g: Globals, pod: Pod, program: str, arguments: list[str]) -> 
 def _prepare_child(g: Globals, pod: Pod) -> None:
     from rktpy.stage0.overlay import detached_overlay, mount_overlay
     from rktpy.stage0.pod_states import RUNNING
+    from rktpy.stage0.private_users import pod_range
     from rktpy.stage0.run import enter_mount_namespace
 
     os.fchdir(pod.fileno())
@@ -83,13 +84,14 @@ def _prepare_child(g: Globals, pod: Pod) -> None:
     if tree_id is None or not pod.uses_overlay:
         return
     lower = Store(g.data_dir, create=False).tree_path(tree_id) + "/rootfs"
+    users = pod_range(pod)
     enter_mount_namespace()
     if pod.state == RUNNING:
         # Two writable overlays must not share their upper layer.
         tree = detached_overlay(pod.path, tree_id, lower)
         move_mount(tree, "", AT_FDCWD, STAGE1_ROOTFS, MOVE_MOUNT_F_EMPTY_PATH)
     else:
-        mount_overlay(pod.fileno(), tree_id, lower, STAGE1_ROOTFS)
+        mount_overlay(pod.fileno(), tree_id, lower, STAGE1_ROOTFS, users=users)
 
 
 def enter_program(g: Globals, pod: Pod) -> str:

@@ -12,21 +12,23 @@ import zlib
 
 from rktpy.errors import RktpyError, StateError, UsageError
 from rktpy.formats.aci.write import write_aci
-from rktpy.formats.stage1 import APPS_INFO_DIR, PRIVATE_USERS_FILE, app_rootfs
+from rktpy.formats.stage1 import APPS_INFO_DIR, app_rootfs
 from rktpy.formats.tar import TarEntry
+from rktpy.isolate.shift_tree import unshift_capability
 from rktpy.log import note
 from rktpy.stage0.enter import choose_app
 from rktpy.stage0.mounts import mounts_below
 from rktpy.stage0.overlay import open_overlay
 from rktpy.stage0.pod_states import EXITED, EXITED_GARBAGE, quoted
 from rktpy.stage0.pods import find_pod
-from rktpy.stage0.private_users import UserRange
+from rktpy.stage0.private_users import pod_range
 from rktpy.store.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from rktpy.formats.user_range import UserRange
     from rktpy.stage0.options import Globals
     from rktpy.stage0.pods import Pod
 
@@ -56,15 +58,17 @@ def export(g: Globals, uuid: str, app: str | None, path: str, overwrite: bool = 
         if not overwrite and os.path.lexists(path):
             raise UsageError("error building aci: target file exists (try --overwrite)")
         manifest = pod.read(f"{APPS_INFO_DIR}/{name}/manifest")
-        users = pod.read_optional(PRIVATE_USERS_FILE)
-        root = _open_root(g, pod, name)
+        users = pod_range(pod)
+        root = _open_root(g, pod, name, users)
+        if pod.uses_overlay:
+            users = None  # the overlay shows the pod's IDs
         try:
-            _write(path, manifest, root, UserRange.parse(users.decode()) if users else None, overwrite=overwrite)
+            _write(path, manifest, root, users, overwrite=overwrite)
         finally:
             os.close(root)
 
 
-def _open_root(g: Globals, pod: Pod, app: str) -> int:
+def _open_root(g: Globals, pod: Pod, app: str, users: UserRange | None) -> int:
     tree_id = pod.tree_id(app)
     if pod.uses_overlay and tree_id is not None:
         store = Store(g.data_dir, create=False)
@@ -72,7 +76,7 @@ def _open_root(g: Globals, pod: Pod, app: str) -> int:
             image_id: str = next(entry["image"]["id"] for entry in pod.app_documents() if entry["name"] == app)
             if Store(g.data_dir).ensure_tree(image_id) != tree_id:
                 raise StateError(f"the tree of app {app} is not in the store any more")
-        return open_overlay(pod.path, tree_id, store.tree_path(tree_id) + "/rootfs", app)
+        return open_overlay(pod.path, tree_id, store.tree_path(tree_id) + "/rootfs", app, users)
     if mounts_below(os.fsencode(f"{pod.path}/{app_rootfs(app)}")):
         raise StateError("pod has remaining mountpoints. Only pods using overlayfs or with no mountpoints can be exported")
     return os.open(app_rootfs(app), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=pod.fileno())
@@ -156,17 +160,24 @@ def _entry(
         link,
         os.major(status.st_rdev) if device else 0,
         os.minor(status.st_rdev) if device else 0,
-        _attributes(f"/proc/self/fd/{directory}/{name}"),
+        _attributes(f"/proc/self/fd/{directory}/{name}", users),
     )
     return entry, status.st_mode
 
 
-def _attributes(path: str) -> dict[bytes, bytes]:
+def _attributes(path: str, users: UserRange | None) -> dict[bytes, bytes]:
     try:
         names = os.listxattr(path, follow_symlinks=False)
     except OSError:
         return {}
-    return {os.fsencode(name): os.getxattr(path, name, follow_symlinks=False) for name in names if not name.startswith(_FOREIGN)}
+    found: dict[bytes, bytes] = {}
+    for name in names:
+        if not name.startswith(_FOREIGN):
+            value = os.getxattr(path, name, follow_symlinks=False)
+            if users is not None and name == "security.capability":
+                value = unshift_capability(value, users)
+            found[os.fsencode(name)] = value
+    return found
 
 
 class _File:

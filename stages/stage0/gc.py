@@ -47,6 +47,7 @@ def gc(
         _remove_embryos(data_dir)
         failed += _expire(data_dir, expire_prepared_ns)
         failed += _remove_marked(g, grace_ns, tell)
+        _collect_networks(g)
     if failed:
         raise RktpyError(f"failed to mark or remove {failed} pod(s)")
 
@@ -69,6 +70,19 @@ def _remove_marked(g: Globals, grace_ns: int, tell: Callable[[str], object] | No
             note("gc", innermost(error))
             failed += 1
     return failed
+
+
+def _collect_networks(g: Globals) -> None:
+    """Let plugins that can do so (CNI 1.1) remove what no pod uses in the user's networks. A failure fails nothing else."""
+    if not os.path.isdir(f"{g.local_config}/net.d"):
+        return
+    from rktpy.net.garbage import collect_unused
+
+    try:
+        for problem in collect_unused(pods_dir(g.data_dir), g.local_config):
+            note("networking", innermost(problem))
+    except (RktpyError, OSError) as error:
+        note("networking", innermost(error))
 
 
 def _mark(data_dir: str, directory: str, state: str, message: str) -> int:

@@ -2,6 +2,8 @@
 
 Source: rkt 1.30 ``stage0/registration.go``: HTTP over the service's Unix socket, ``PUT /pods/<uuid>?token=<token>`` with the pod
 manifest, ``PUT /pods/<uuid>/<app>`` with each app's image manifest, ``DELETE /pods/<uuid>``.
+
+The token is also kept in the pod's directory, where a service that is started anew finds it (:mod:`rktpy.metadata`).
 """
 
 from __future__ import annotations
@@ -51,8 +53,14 @@ def check_available(path: str = SOCKET) -> None:
 def register(pod: Pod, path: str = SOCKET) -> str:
     """Register a pod and its apps; returns the token that the apps' metadata URL has to contain. Raises RktpyError, OSError."""
     token = os.urandom(16).hex()
-    # Written down before it is done, so that gc can undo it after a crash.
-    os.close(os.open(REGISTERED_FILE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640, dir_fd=pod.fileno()))
+    # Written down before it is done, so that gc can undo it after a crash. Nobody but root may speak as the pod.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(REGISTERED_FILE, flags, 0o600, dir_fd=pod.fileno())
+    try:
+        os.fchmod(fd, 0o600)
+        os.write(fd, token.encode())
+    finally:
+        os.close(fd)
     try:
         _request(path, "PUT", f"/pods/{pod.uuid}?token={token}", pod.read(POD_FILE))
     except RktpyError as error:
@@ -66,13 +74,19 @@ def register(pod: Pod, path: str = SOCKET) -> str:
     return token
 
 
+def registered_token(pod: Pod) -> str:
+    """The token of a pod that registered; empty when it did not. Raises OSError, RktpyError."""
+    return (pod.read_optional(REGISTERED_FILE) or b"").decode("ascii", "replace").strip()
+
+
 def unregister(pod: Pod, path: str = SOCKET) -> None:
     """Take back what :func:`register` did, if it did. Raises RktpyError."""
     if pod.exists(REGISTERED_FILE):
-        _request(path, "DELETE", f"/pods/{pod.uuid}", None)
+        # A service that was restarted after the pod's end does not know it, which is just as well.
+        _request(path, "DELETE", f"/pods/{pod.uuid}", None, accepted=(200, 404))
 
 
-def _request(path: str, method: str, target: str, body: bytes | None) -> None:
+def _request(path: str, method: str, target: str, body: bytes | None, accepted: tuple[int, ...] = (200,)) -> None:
     connection = _Connection(path)
     try:
         connection.request(method, target, body)
@@ -81,5 +95,5 @@ def _request(path: str, method: str, target: str, body: bytes | None) -> None:
         raise RktpyError(_UNREACHABLE) from error
     finally:
         connection.close()
-    if status != 200:
+    if status not in accepted:
         raise RktpyError(f"{method} {target.partition('?')[0]} returned {status}")

@@ -10,7 +10,7 @@ from rktpy.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.formats.aci.types import NameValue
-    from rktpy.formats.pod import ExposedPort, Volume
+    from rktpy.formats.pod import ExposedPort, Mount, Volume
 
 
 class InsecureOptions(Record):
@@ -66,7 +66,10 @@ class Stage1Choice(Record):
 
 
 class AppOptions(Record):
-    """One image on the command line with its per-image flags. ``None`` means: not given, the image decides."""
+    """One image on the command line with its per-image flags. ``None`` means: not given, the image decides.
+
+    ``mounts`` are pairs (volume, target); ``mount_volumes`` carry their volumes themselves (``app add --mnt-volume``).
+    """
 
     image: str
     args: tuple[str, ...] = ()
@@ -79,6 +82,7 @@ class AppOptions(Record):
     working_directory: str | None = None
     readonly_rootfs: bool = False
     mounts: tuple[tuple[str, str], ...] = ()
+    mount_volumes: tuple[Mount, ...] = ()
     environment: tuple[NameValue, ...] = ()
     annotations: tuple[NameValue, ...] = ()
     user_annotations: tuple[NameValue, ...] = ()
@@ -99,7 +103,8 @@ class PodOptions(Record):
     """What ``prepare`` needs: the apps and the pod-wide settings fixed in the pod manifest.
 
     ``mounts`` are pairs (volume, target) for every app; ``environment`` comes from ``--set-env`` (later wins over
-    ``env_files``, which win over the inherited environment); ``strict`` refuses isolators that cannot be enforced.
+    ``env_files``, which win over the inherited environment); ``strict`` refuses isolators that cannot be enforced; a ``mutable``
+    pod has no apps yet.
     """
 
     apps: tuple[AppOptions, ...] = ()
@@ -118,6 +123,7 @@ class PodOptions(Record):
     stage1: Stage1Choice = Stage1Choice()
     fetch: FetchOptions = FetchOptions()
     strict: bool = False
+    mutable: bool = False
 
 
 class RunOptions(Record):

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from rktpy.formats.stage1 import Enforcement
 
 _FILE_LIMIT = 16 << 20
+#: The trust decision of each app's image.
+TRUST_FILE = "trust"
+#: formats.stage1.MUTABLE, which commands that only look at pods have no other need to load.
+MUTABLE = "coreos.com/rkt/stage1/mutable"
+_TRUE = ("1", "t", "T", "true", "TRUE", "True")
 
 
 class PodFiles:
@@ -202,6 +207,22 @@ class PodFiles:
             tree = self.stage1_tree_id
             self._rootfs = f"overlay/{tree}/upper" if tree and self.uses_overlay else "stage1/rootfs"
         return self._rootfs
+
+    @property
+    def is_mutable(self) -> bool:
+        """Whether apps can be added to the pod and removed from it while it runs."""
+        return any(
+            pair.get("name") == MUTABLE and pair.get("value") in _TRUE
+            for pair in objects_in(self.manifest_document().get("annotations"))
+        )
+
+    def app_created_ns(self, app: str) -> int | None:
+        """When an app was added to a mutable pod, in ns since the epoch; None when it was not, or not completely."""
+        return self._mtime(f"{self.stage1_rootfs()}/rkt/status/{app}-created")
+
+    def app_started_ns(self, app: str) -> int | None:
+        """When an app of a mutable pod was last started, in ns since the epoch; None when it never was."""
+        return self._mtime(f"{self.stage1_rootfs()}/rkt/status/{app}-started")
 
     def app_status(self, app: str) -> int | None:
         """Exit status of an app, None while it has none."""

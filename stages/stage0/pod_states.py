@@ -19,14 +19,15 @@
         overlay-prepared, private-users-prepared
         overlay/<tree id>/{upper,work}/<app>
         pid | ppid               written by stage1; the mtime is the time of the start
-        net-info.json, netns, subcgroup
+        net-info.json, netns, subcgroup, net/
 
 The lock is an exclusive flock(2) on the directory itself. The process that prepares a pod takes it, the stage1 inherits the
 descriptor, and the pod is running as long as any process keeps it open; so a kill -9 or a reboot cannot leave a wrong state
 behind. Every move is one rename(2); the parents are synced after those moves that a power failure must not undo.
 
 Lock order: ``<data dir>/locks/prepareLock`` (shared), then the pod's directory, then the store's own locks. Nobody who holds a
-pod's lock waits for another pod's. Reading a state only tries a shared lock and gives it back at once.
+pod's lock waits for another pod's. ``<data dir>/locks/userRanges`` comes last of all. Reading a state only tries a
+shared lock and gives it back at once.
 
 Moves go from the top of the list to the bottom only, so whoever looks for a pod in that order finds it even if it moves at that
 moment; after opening a directory its path is looked at again, because a state belongs to a path.

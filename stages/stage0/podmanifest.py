@@ -20,6 +20,7 @@ from rktpy.stage0.pod_states import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from rktpy.formats.aci.manifest import ImageManifest, Port
@@ -83,7 +84,7 @@ def check_options(options: PodOptions) -> None:
         ):
             raise UsageError("conflicting flags set with --pod-manifest (see --help)")
         return
-    if not options.apps:
+    if not options.apps and not options.mutable:
         raise UsageError("must provide at least one image or specify the pod manifest")
     volumes = {volume.name for volume in options.volumes}
     for mounts in (options.mounts, *[app.mounts for app in options.apps]):
@@ -106,17 +107,11 @@ def from_options(options: PodOptions, images: list[Image]) -> PodManifest:
     inherited = os.environ if options.inherit_env else None
     apps: list[RuntimeApp] = []
     for app_options, image in zip(options.apps, images, strict=True):
-        app = _runtime_app(app_options, image, options.mounts)
-        assert app.app is not None
-        environment = merge_environment(
-            app.app.environment, inherited=inherited, files=files, pod=options.environment, app=app_options.environment
-        )
-        if environment != app.app.environment:
-            app = app.replace(app=app.app.replace(environment=environment))
+        app = runtime_app(app_options, image, options.mounts, inherited=inherited, files=files, pod=options.environment)
         if any(other.name == app.name for other in apps):
             raise UsageError(f"error: multiple apps with name {app.name} (give one of them another --name)")
         apps.append(app)
-    annotations: tuple[NameValue, ...] = (NameValue(MUTABLE, "false"),)
+    annotations: tuple[NameValue, ...] = (NameValue(MUTABLE, "true" if options.mutable else "false"),)
     for pair in options.annotations:
         if pair.name != MUTABLE:
             annotations = with_value(annotations, pair.name, pair.value)
@@ -129,12 +124,24 @@ def from_options(options: PodOptions, images: list[Image]) -> PodManifest:
         user_annotations={pair.name: pair.value for pair in options.user_annotations},
         user_labels={pair.name: pair.value for pair in options.user_labels},
     )
-    _check_mounts(manifest)
+    check_mounts(manifest)
     check_ports(manifest)
     return manifest
 
 
-def _runtime_app(options: AppOptions, image: Image, pod_mounts: tuple[tuple[str, str], ...]) -> RuntimeApp:
+def runtime_app(
+    options: AppOptions,
+    image: Image,
+    pod_mounts: tuple[tuple[str, str], ...] = (),
+    *,
+    inherited: Mapping[str, str] | None = None,
+    files: Iterable[NameValue] = (),
+    pod: Iterable[NameValue] = (),
+) -> RuntimeApp:
+    """The entry of one app in a pod manifest: what its image says, with its flags applied.
+
+    ``inherited``, ``files`` and ``pod`` are environments as :func:`merge_environment` takes them. Raises UsageError, FormatError.
+    """
     manifest = image.manifest
     name = options.name or app_name_of(manifest.name)
     problem = ac_name_problem(name)
@@ -148,26 +155,29 @@ def _runtime_app(options: AppOptions, image: Image, pod_mounts: tuple[tuple[str,
     for key, mode in ((STDIN, options.stdin), (STDOUT, options.stdout), (STDERR, options.stderr)):
         if mode:
             annotations = with_value(annotations, key, mode)
+    app = override_app(manifest.app, options)
+    environment = merge_environment(app.environment, inherited=inherited, files=files, pod=pod, app=options.environment)
+    if environment != app.environment:
+        app = app.replace(environment=environment)
     return RuntimeApp(
         name,
         RuntimeImage(image.id, manifest.name, manifest.labels),
-        override_app(manifest.app, options),
+        app,
         options.readonly_rootfs,
-        merge_mounts(options.mounts, pod_mounts),
+        merge_mounts(options.mounts, pod_mounts, options.mount_volumes),
         annotations,
     )
 
 
-def merge_mounts(app: tuple[tuple[str, str], ...], pod: tuple[tuple[str, str], ...]) -> tuple[Mount, ...]:
+def merge_mounts(
+    app: tuple[tuple[str, str], ...], pod: tuple[tuple[str, str], ...], with_volumes: tuple[Mount, ...] = ()
+) -> tuple[Mount, ...]:
     """The mounts of an app, its own before those for all apps; of several with one path the first counts."""
-    mounts: list[Mount] = []
-    seen: set[str] = set()
-    for volume, target in (*app, *pod):
-        path = os.path.normpath(target)
-        if path not in seen:
-            seen.add(path)
-            mounts.append(Mount(volume, target))
-    return tuple(mounts)
+    mounts: dict[str, Mount] = {}
+    own = [Mount(volume, target) for volume, target in app]
+    for mount in (*own, *with_volumes, *[Mount(volume, target) for volume, target in pod]):
+        mounts.setdefault(os.path.normpath(mount.path), mount)
+    return tuple(mounts.values())
 
 
 def from_file(path: str, store: Store) -> tuple[PodManifest, list[Image]]:
@@ -199,7 +209,7 @@ def from_file(path: str, store: Store) -> tuple[PodManifest, list[Image]]:
         manifest = manifest.replace(apps=tuple(apps))
     if not manifest.apps:
         raise UsageError("pod must contain at least one application")
-    _check_mounts(manifest)
+    check_mounts(manifest)
     check_ports(manifest)
     return manifest, images
 
@@ -226,8 +236,11 @@ def _stored_image(store: Store, image_id: str) -> Image:
         raise NotFoundError("error getting the image manifest from store") from error
 
 
-def _check_mounts(manifest: PodManifest) -> None:
-    """Refuse mounts of unknown volumes. Mount points without a volume are left to stage1, which knows what it can offer."""
+def check_mounts(manifest: PodManifest) -> None:
+    """Refuse mounts of unknown volumes. Raises UsageError.
+
+    Mount points without a volume are left to stage1, which knows what it can offer.
+    """
     volumes = {volume.name for volume in manifest.volumes}
     for app in manifest.apps:
         for mount in app.mounts:

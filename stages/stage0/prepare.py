@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 
-from rktpy.errors import NotFoundError, RktpyError, StateError, UsageError
+from rktpy.errors import NotFoundError, RktpyError, StateError
 from rktpy.formats import stage1 as contract
 from rktpy.log import debug, note
 from rktpy.stage0 import images, overlay, podmanifest, pods, stage1_image
+from rktpy.stage0.pod_files import TRUST_FILE
 from rktpy.stage0.pod_states import quoted
 from rktpy.store.dependencies import order
 from rktpy.store.store import Store
@@ -20,14 +21,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.formats.aci.manifest import ImageManifest
     from rktpy.formats.pod import PodManifest
+    from rktpy.formats.user_range import UserRange
     from rktpy.stage0.options import Globals, PodOptions
     from rktpy.stage0.podmanifest import Image
     from rktpy.stage0.pods import Pod
-    from rktpy.stage0.private_users import UserRange
     from rktpy.stage0.stage1_image import Stage1
     from rktpy.trust.decision import Decision
 
-TRUST_FILE = "trust"
 BUNDLED_FILE = "stage1-bundled"
 #: Marks a pod that refuses to start with less isolation than it asks for.
 STRICT_FILE = "strict"
@@ -54,12 +54,13 @@ def create(g: Globals, store: Store, options: PodOptions, stage1: Stage1, *, uui
     ``options`` have been checked. ``to_run`` says that this process will also run the pod. Raises RktpyError, OSError. What this
     writes is not synced.
     """
-    users = _user_range(options)
+    if options.private_users:
+        from rktpy.stage0.private_users import check_supported
+
+        check_supported()
     for attempts_left in (2, 1, 0):
         image_ids = [images.find_or_fetch(g, store, app.image, options.fetch, app.signature) for app in options.apps]
         use_overlay = not options.no_overlay and _overlay_works(g.data_dir)
-        if use_overlay and users is not None:
-            raise UsageError("cannot use both overlay and user namespace: not implemented yet. (Try --no-overlay)")
         with store.prepare_lock(exclusive=False):
             try:
                 manifest, found = _load(store, options, image_ids)
@@ -75,7 +76,10 @@ def create(g: Globals, store: Store, options: PodOptions, stage1: Stage1, *, uui
             try:
                 if uuid_file:
                     _save_uuid(uuid_file, pod.uuid)
-                writer = _Writer(pod, use_overlay, users)
+                users = _reserve_users(g, pod) if options.private_users else None
+                if users is not None and use_overlay:
+                    use_overlay = _mapping_works(store, users)
+                writer = Writer(pod, use_overlay, users)
                 writer.stage1(store, stage1)
                 writer.directory(contract.APPS_INFO_DIR)
                 for name, image in zip(names, found, strict=True):
@@ -109,12 +113,17 @@ def _save_uuid(path: str, uuid: str) -> None:
         raise RktpyError("error saving pod UUID to file") from error
 
 
-def _user_range(options: PodOptions) -> UserRange | None:
-    if not options.private_users:
-        return None
-    from rktpy.stage0.private_users import random_range
+def _reserve_users(g: Globals, pod: Pod) -> UserRange:
+    from rktpy.stage0.private_users import reserve_range
 
-    return random_range()
+    return reserve_range(g.data_dir, pod.fileno())
+
+
+def _mapping_works(store: Store, users: UserRange) -> bool:
+    problem = overlay.why_not_mapped((store.layout.trees, store.layout.blobs), users)
+    if problem:
+        debug("stage0", f"disabling overlay support for the user namespace: {quoted(problem)}")
+    return not problem
 
 
 def _overlay_works(data_dir: str) -> bool:
@@ -133,14 +142,14 @@ def _decide(g: Globals, store: Store, names: list[str], found: list[Image]) -> b
     return images.trust_document(made)
 
 
-def _tree(store: Store, image_id: str, manifest: ImageManifest) -> str:
+def image_tree(store: Store, image_id: str, manifest: ImageManifest) -> str:
     """The ID of an image's tree, rendered now if it is not there. One that is there costs no import of what renders."""
     ids = [step.image_id for step in order(store.layout, image_id)] if manifest.dependencies else [image_id]
     tree_id = store.tree_id(ids)
     return tree_id if store.tree_ready(tree_id) else store.ensure_tree(image_id)
 
 
-class _Writer:
+class Writer:
     """Writes the files of one pod. Paths are relative to the pod's directory."""
 
     def __init__(self, pod: Pod, use_overlay: bool, users: UserRange | None) -> None:
@@ -150,9 +159,11 @@ class _Writer:
         self._users = users
 
     def directory(self, path: str) -> None:
+        """Make a directory."""
         os.mkdir(path, _DIRECTORY_MODE, dir_fd=self._fd)
 
     def file(self, path: str, data: bytes = b"", mode: int = _FILE_MODE) -> None:
+        """Write a file that is not there yet."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(path, flags, mode, dir_fd=self._fd)
         try:
@@ -170,11 +181,11 @@ class _Writer:
             self.directory(contract.STAGE1_ROOTFS)
             return
         self.file(contract.STAGE1_MANIFEST, store.manifest_bytes(stage1.image_id))
-        self.file(contract.STAGE1_TREE_FILE, _tree(store, stage1.image_id, store.manifest(stage1.image_id)).encode())
+        self.file(contract.STAGE1_TREE_FILE, image_tree(store, stage1.image_id, store.manifest(stage1.image_id)).encode())
         if self._overlay:
             self.directory(contract.STAGE1_ROOTFS)
         else:
-            self._copy(store, stage1.image_id, contract.STAGE1_ROOTFS)
+            self.copy(store, stage1.image_id, contract.STAGE1_ROOTFS)
 
     def app(self, store: Store, name: str, image: Image) -> None:
         """An app's image manifest and root."""
@@ -183,18 +194,19 @@ class _Writer:
         self.directory(info)
         self.file(f"{info}/manifest", image.data)
         if self._overlay:
-            self.file(f"{info}/{contract.APP_TREE_FILE}", _tree(store, image.id, image.manifest).encode())
+            self.file(f"{info}/{contract.APP_TREE_FILE}", image_tree(store, image.id, image.manifest).encode())
             return
         app_dir = contract.app_dir(name)
         os.makedirs(f"{self._pod.path}/{app_dir}", _DIRECTORY_MODE, exist_ok=True)
         self.file(f"{app_dir}/manifest", image.data)
-        self._copy(store, image.id, contract.app_rootfs(name))
+        self.copy(store, image.id, contract.app_rootfs(name))
 
-    def _copy(self, store: Store, image_id: str, path: str) -> None:
+    def copy(self, store: Store, image_id: str, path: str) -> None:
+        """Unpack an image, with what it depends on, into a directory that is not there yet."""
         target = f"{self._pod.path}/{path}"
         store.render(image_id, target, rootfs_only=True)
         if self._users is not None:
-            from rktpy.stage0.private_users import shift_tree
+            from rktpy.isolate.shift_tree import shift_tree
 
             shift_tree(target, self._users)
 
@@ -205,8 +217,6 @@ class _Writer:
         self.file(TRUST_FILE, trust)
         if self._overlay:
             self.file(contract.OVERLAY_PREPARED_FILE)
-        if self._users is not None:
-            self.file(contract.PRIVATE_USERS_FILE, str(self._users).encode())
         if strict:
             self.file(STRICT_FILE)
         self.file(contract.POD_CREATED_FILE)

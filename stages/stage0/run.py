@@ -14,14 +14,17 @@ import os
 
 from rktpy.errors import NotEnforced, RktpyError, StateError, UsageError
 from rktpy.formats import stage1 as contract
-from rktpy.linux.constants import CLONE_NEWNS, MS_REC, MS_SLAVE
+from rktpy.linux.constants import CLONE_NEWNS, MS_REC, MS_SHARED, MS_SLAVE
 from rktpy.linux.syscalls import mount, unshare
 from rktpy.log import debug, note
 from rktpy.stage0 import images, podmanifest, stage1_image
+from rktpy.stage0.mtab import link_mtab
 from rktpy.stage0.overlay import mount_overlay
+from rktpy.stage0.pod_files import TRUST_FILE
 from rktpy.stage0.pod_states import PREPARED, quoted
 from rktpy.stage0.pods import find_pod
-from rktpy.stage0.prepare import STRICT_FILE, TRUST_FILE, create
+from rktpy.stage0.prepare import STRICT_FILE, create
+from rktpy.stage0.replace_file import replace_file
 from rktpy.store.store import Store
 
 TYPE_CHECKING = False
@@ -49,9 +52,11 @@ def run(g: Globals, options: PodOptions, run: RunOptions) -> int:
     store = Store(g.data_dir)
     stage1 = stage1_image.choose(g, store, options.stage1)
     strict = run.strict or options.strict
-    if stage1.image_id and (strict or run.dry_run):
-        check_promises(contract.EntryPoints.from_manifest(store.manifest(stage1.image_id)), run, strict=strict)
+    if options.mutable or (stage1.image_id and (strict or run.dry_run)):
+        check_promises(stage1_image.offered(store, stage1), run, strict=strict, mutable=options.mutable)
     pod = create(g, store, options, stage1, uuid_file=run.uuid_file_save, to_run=True)
+    if options.pod_manifest and pod.is_mutable:
+        check_promises(stage1_image.entry_points(pod), run, strict=strict, mutable=True)
     if run.interactive and len(pod.app_names()) > 1:
         raise UsageError("interactive option only supports pods with one app")
     if run.dry_run:
@@ -80,13 +85,13 @@ def run_prepared(g: Globals, uuid: str, run: RunOptions) -> int:
                 raise StateError(f"the tree of app {app.name} is not there any more: prepare the pod again")
         _ensure_stage1_tree(store, pod)
         strict = run.strict or pod.exists(STRICT_FILE)
-        check_promises(stage1_image.entry_points(pod), run, strict=strict)
+        check_promises(stage1_image.entry_points(pod), run, strict=strict, mutable=pod.is_mutable)
         if run.dry_run:
             if not pod.lock():
                 raise StateError(f"pod {quoted(pod.uuid)} is not prepared")
             return _dry_run(g, store, pod, run, mode, strict=strict, remove=False)
         pod.to_run()
-    _replace_file(pod, TRUST_FILE, trust)
+    replace_file(pod, TRUST_FILE, trust)
     return _start(g, store, pod, run, mode, strict=strict)
 
 
@@ -102,9 +107,11 @@ def _ensure_stage1_tree(store: Store, pod: Pod) -> None:
         raise StateError("the tree of stage1 is not there any more: prepare the pod again")
 
 
-def check_promises(points: EntryPoints, run: RunOptions, *, strict: bool) -> None:
+def check_promises(points: EntryPoints, run: RunOptions, *, strict: bool, mutable: bool = False) -> None:
     """Refuse what this stage1 cannot keep and what must not be dropped in silence. Raises NotEnforced, UsageError."""
     version = points.interface_version
+    if mutable and (version < contract.MUTABLE_SINCE or not points.mutable):
+        raise UsageError("stage1 does not support mutable pods")
     if version < contract.REPORT_SINCE:
         if strict:
             raise NotEnforced(f"--strict: this stage1 (interface version {version}) does not tell what it enforces")
@@ -173,6 +180,7 @@ def _become_stage1(
         mode=mode,
         token=token,
         strict=strict,
+        mutable=pod.is_mutable,
     )
     os.chdir(pod.path)
     enter_mount_namespace()
@@ -279,20 +287,28 @@ def mount_roots(store: Store, pod: Pod, fd: int) -> None:
     The pod's directory is the working directory, and open as ``fd`` in this mount namespace. Raises RktpyError.
     """
     overlay = pod.uses_overlay
+    users = None
+    if pod.exists(contract.PRIVATE_USERS_FILE):
+        from rktpy.stage0.private_users import pod_range
+
+        users = pod_range(pod)
     tree_id = pod.stage1_tree_id
     if overlay and tree_id is not None:
-        mount_overlay(fd, tree_id, store.tree_path(tree_id) + "/rootfs", contract.STAGE1_ROOTFS)
+        mount_overlay(fd, tree_id, store.tree_path(tree_id) + "/rootfs", contract.STAGE1_ROOTFS, users=users)
         # The status is read from the upper layer later, so the directory has to be there.
         _make_dirs(fd, f"{contract.STAGE1_ROOTFS}/{contract.STATUS_DIR}")
         os.utime(f"{contract.STAGE1_ROOTFS}/{contract.STATUS_DIR}")
+        if pod.is_mutable:
+            # A stage1 that makes a mount namespace of its own receives what is mounted here for apps that are added later.
+            mount(None, contract.STAGE1_ROOTFS, None, MS_SHARED, None)
     for name in pod.app_names():
         rootfs = contract.app_rootfs(name)
         tree_id = pod.tree_id(name)
         if overlay and tree_id is not None:
             _make_dirs(fd, rootfs)
             _copy_file(fd, f"{contract.APPS_INFO_DIR}/{name}/manifest", f"{contract.app_dir(name)}/manifest")
-            mount_overlay(fd, tree_id, store.tree_path(tree_id) + "/rootfs", rootfs, name)
-        _link_mtab(fd, rootfs)
+            mount_overlay(fd, tree_id, store.tree_path(tree_id) + "/rootfs", rootfs, name, users)
+        link_mtab(fd, rootfs, users)
 
 
 def _make_dirs(pod_fd: int, path: str) -> None:
@@ -314,29 +330,6 @@ def _copy_file(pod_fd: int, source: str, target: str) -> None:
         os.write(fd, data)
     finally:
         os.close(fd)
-
-
-def _link_mtab(pod_fd: int, rootfs: str) -> None:
-    """Give an image that has /etc but no /etc/mtab the usual link. Symbolic links of the image are not followed."""
-    try:
-        root = os.open(f"{rootfs}/etc", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=pod_fd)
-    except OSError:
-        return
-    try:
-        os.symlink("../proc/self/mounts", "mtab", dir_fd=root)
-    except OSError:
-        pass
-    finally:
-        os.close(root)
-
-
-def _replace_file(pod: Pod, name: str, data: bytes) -> None:
-    fd = os.open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640, dir_fd=pod.fileno())
-    try:
-        os.write(fd, data)
-    finally:
-        os.close(fd)
-    os.rename(f"{name}.new", name, src_dir_fd=pod.fileno(), dst_dir_fd=pod.fileno())
 
 
 def _dry_run(g: Globals, store: Store, pod: Pod, run: RunOptions, mode: DNSMode | None, *, strict: bool, remove: bool) -> int:

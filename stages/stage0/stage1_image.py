@@ -24,14 +24,19 @@ if TYPE_CHECKING:
     from rktpy.stage0.pods import Pod
     from rktpy.store.store import Store
 
-BUNDLED = ("fly",)
-DEFAULT = "fly"
+BUNDLED = ("fly", "systemd")
+DEFAULT = "systemd"
 #: Where distributions put stage1 images; they are trusted like the program itself.
 IMAGES_DIR = "/usr/lib/rktpy/stage1-images"
 
 #: rkt's own stage1 images, by name and by file name, and what does the same here.
-_RKT_NAMES = {"coreos.com/rkt/stage1-fly": "fly"}
-_RKT_FILES = {"stage1-fly.aci": "fly"}
+_RKT_NAMES = {
+    "coreos.com/rkt/stage1-fly": "fly",
+    "coreos.com/rkt/stage1-coreos": "systemd",
+    "coreos.com/rkt/stage1-host": "systemd",
+    "coreos.com/rkt/stage1-src": "systemd",
+}
+_RKT_FILES = {"stage1-fly.aci": "fly", "stage1-coreos.aci": "systemd", "stage1-host.aci": "systemd", "stage1-src.aci": "systemd"}
 
 
 class Stage1(Record):
@@ -137,9 +142,23 @@ def _is_trusted(path: str) -> bool:
 
 def bundled_manifest(name: str) -> bytes:
     """The image manifest of a bundled stage1. Raises OSError."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    with open(f"{package}/stage1/{name}/manifest", "rb") as file:
+    with open(bundled_program(name, "manifest"), "rb") as file:
         return file.read()
+
+
+def offered(store: Store, stage1: Stage1) -> EntryPoints:
+    """What a chosen stage1 offers, before there is a pod. Raises NotFoundError, FormatError, OSError."""
+    from rktpy.formats.aci.manifest import ImageManifest
+
+    if stage1.image_id:
+        return EntryPoints.from_manifest(store.manifest(stage1.image_id))
+    return EntryPoints.from_manifest(ImageManifest.from_bytes(bundled_manifest(stage1.bundled), "stage1 manifest"))
+
+
+def bundled_program(name: str, path: str) -> str:
+    """The absolute path of a program of a bundled stage1, which its manifest names by ``path``."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return f"{package}/stage1/{name}/{path}"
 
 
 def entry_points(pod: Pod) -> EntryPoints:
@@ -153,7 +172,8 @@ def entry_points(pod: Pod) -> EntryPoints:
 
 
 def bundled_module(name: str, entry_point: str) -> ModuleType:
-    """The module of a bundled stage1's entry point (``run``, ``enter``, ``stop``, ``gc``). Raises StateError."""
+    """The module of a bundled stage1's entry point, which is called as in the contract with ``_`` for ``/`` and ``-``: ``run``,
+    ``enter``, ``stop``, ``gc``, ``attach``, ``app_add``, ``app_rm``, ``app_start``, ``app_stop``. Raises StateError."""
     if name not in BUNDLED:
         raise StateError(f"the pod was made for stage1 {quoted(name)}, which does not come with this rktpy")
     module: ModuleType = __import__(f"rktpy.stage1.{name}.{entry_point}", None, None, ("main",))

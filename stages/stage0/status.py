@@ -33,7 +33,7 @@ def pod_document(pod: Pod) -> dict[str, Any]:
     created, started = pod.created_ns, pod.started_ns
     if pod.has_manifest:
         manifest = pod.manifest_document()
-        apps = [_app_document(pod, manifest, app, created, started) for app in pod.app_documents()]
+        apps = app_documents(pod)
         if apps:
             document["app_names"] = [app["name"] for app in apps]
             document["apps"] = apps
@@ -53,6 +53,32 @@ def pod_document(pod: Pod) -> dict[str, Any]:
     return document
 
 
+def app_documents(pod: Pod) -> list[dict[str, Any]]:
+    """The documents of the pod's apps, as ``app status --format=json`` prints one. Raises RktpyError or OSError."""
+    if not pod.has_manifest:
+        return []
+    manifest, created, started = pod.manifest_document(), pod.created_ns, pod.started_ns
+    return [_app_document(pod, manifest, app, created, started) for app in pod.app_documents()]
+
+
+def app_lines(app: dict[str, Any], format_time: Any) -> list[str]:
+    """The lines ``key=value`` that ``app status`` prints for an app's document."""
+    lines = [f"{name}={app[name]}" for name in ("name", "state", "image_id")]
+    lines.extend(f"{name}={format_time(app[name])}" for name in ("created_at", "started_at", "finished_at") if name in app)
+    if "exit_code" in app:
+        lines.append(f"exit_code={app['exit_code']}")
+    if "mounts" in app:
+        mounts = [
+            f"{one['host_path']}:{one['container_path']}:(read_only:{'true' if one['read_only'] else 'false'})"
+            for one in app["mounts"]
+        ]
+        lines.append(f"mounts={','.join(mounts)}")
+    for name in ("user_annotations", "user_labels"):
+        if name in app:
+            lines.append(f"{name}={','.join([f'{key}:{value}' for key, value in app[name].items()])}")
+    return lines
+
+
 def _not_enforced(pod: Pod) -> list[Enforcement]:
     return [entry for entry in pod.report() if entry.outcome != "enforced"]
 
@@ -61,19 +87,11 @@ def _app_document(
     pod: Pod, manifest: dict[str, Any], entry: dict[str, Any], created: int | None, started: int | None
 ) -> dict[str, Any]:
     name: str = entry["name"]
-    status = pod.app_status(name)
-    app: dict[str, Any] = {"name": name, "state": "exited" if status is not None else _APP_STATES.get(pod.state, "exited")}
-    if created is not None:
-        app["created_at"] = created
-    if started is not None:
-        app["started_at"] = started
-    finished = pod.app_finished_ns(name) if status is not None else None
-    if finished is None:
-        finished = pod.gc_marked_ns
-    if finished is not None:
-        app["finished_at"] = finished
-    if status is not None:
-        app["exit_code"] = status
+    app: dict[str, Any] = {"name": name, "state": "unknown"}
+    if pod.is_mutable:
+        _state_in_mutable_pod(app, pod)
+    else:
+        _state_in_immutable_pod(app, pod, created, started)
     app["image_id"] = entry.get("image", {}).get("id", "")
     mounts = _mounts(manifest, entry)
     if mounts:
@@ -83,6 +101,46 @@ def _app_document(
         if settings.get(key):
             app[member] = settings[key]
     return app
+
+
+def _state_in_immutable_pod(app: dict[str, Any], pod: Pod, created: int | None, started: int | None) -> None:
+    """Apps that come and go with the pod have its times."""
+    status = pod.app_status(app["name"])
+    app["state"] = "exited" if status is not None else _APP_STATES.get(pod.state, "exited")
+    if created is not None:
+        app["created_at"] = created
+    if started is not None:
+        app["started_at"] = started
+    finished = pod.app_finished_ns(app["name"]) if status is not None else None
+    if finished is None:
+        finished = pod.gc_marked_ns
+    if finished is not None:
+        app["finished_at"] = finished
+    if status is not None:
+        app["exit_code"] = status
+
+
+def _state_in_mutable_pod(app: dict[str, Any], pod: Pod) -> None:
+    """Each app has its own times: the mtimes of ``rkt/status/<app>-created``, ``<app>-started`` and ``<app>``."""
+    name: str = app["name"]
+    created = pod.app_created_ns(name)
+    started = None if created is None else pod.app_started_ns(name)
+    finished = None if started is None else pod.app_finished_ns(name)
+    if created is not None:
+        app["state"], app["created_at"] = "created", created
+    if started is not None:
+        app["state"], app["started_at"] = "running", started
+    if finished is not None:
+        status = pod.app_status(name)
+        app["state"], app["finished_at"] = "exited", finished
+        # A status that cannot be read: stage1 was killed while it wrote it.
+        app["exit_code"] = 1 if status is None else status
+    elif pod.is_after_run:
+        # Killed with the pod.
+        app["state"] = "exited"
+        marked = pod.gc_marked_ns
+        if marked is not None:
+            app["finished_at"] = marked
 
 
 def _mounts(manifest: dict[str, Any], entry: dict[str, Any]) -> list[dict[str, Any]]:

@@ -10,29 +10,28 @@ from __future__ import annotations
 import os
 
 from rktpy.cgroup.hierarchy import discover
-from rktpy.cgroup.subtree import write
+from rktpy.cgroup.joining import join_groups
 from rktpy.errors import StateError, UsageError
-from rktpy.formats import stage1 as names
-from rktpy.formats.aci import isolators as iso
+from rktpy.formats.entry_arguments import parse_arguments
+from rktpy.isolate.become import become
+from rktpy.isolate.entering import SwitchedOff, take_oom_score
+from rktpy.isolate.environment import app_environment
 from rktpy.isolate.executable import find_executable
+from rktpy.isolate.holder import Holder, open_holder
+from rktpy.isolate.labels import set_apparmor
 from rktpy.isolate.plan import shown
+from rktpy.isolate.pod_app import PodApp, load_only_app
 from rktpy.isolate.privileges import Restrictions, app_privileges
 from rktpy.isolate.root import Root
+from rktpy.isolate.users import app_user
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
-from rktpy.log import note, set_debug
-from rktpy.stage1.fly.arguments import parse_arguments
-from rktpy.stage1.fly.environment import app_environment
-from rktpy.stage1.fly.holder import Holder, open_holder
-from rktpy.stage1.fly.limits import read_isolators, set_apparmor
-from rktpy.stage1.fly.pod import FlyPod, load_pod, read_file
-from rktpy.stage1.fly.run import app_user, become
+from rktpy.log import set_debug
+from rktpy.stage1.fly.limits import read_isolators
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
-
-    from rktpy.cgroup.hierarchy import Hierarchy
 
 
 def main(argv: list[str]) -> int:
@@ -48,7 +47,7 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"--pid {shown(pid)} is not a process ID")
     if not arguments.rest:
         raise UsageError("no command given")
-    pod = load_pod("")
+    pod = load_only_app("")
     name = arguments.text("appname")
     if name and name != pod.name:
         raise UsageError(f"app {shown(name)} is not in the pod")
@@ -59,7 +58,7 @@ def main(argv: list[str]) -> int:
         _enter(holder, pod, arguments.rest)
 
 
-def _enter(holder: Holder, pod: FlyPod, command: list[str]) -> NoReturn:
+def _enter(holder: Holder, pod: PodApp, command: list[str]) -> NoReturn:
     namespace = os.open(f"/proc/{holder.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     root = Root(f"/proc/{holder.pid}/root")
     groups = discover(holder.pid)
@@ -70,9 +69,11 @@ def _enter(holder: Holder, pod: FlyPod, command: list[str]) -> NoReturn:
     user = app_user(pod, root)
     environment = app_environment(pod.name, pod.app, user)
     program = find_executable(root, command[0], environment["PATH"], "/")
-    privileges = app_privileges(pod.name, pod.app.isolators, user, _restrictions())
-    _join(groups)
-    _oom_score(score)
+    off = SwitchedOff(pod.name)
+    restrictions = Restrictions(False, False, off.capabilities, off.seccomp)
+    privileges = app_privileges(pod.name, pod.app.isolators, user, restrictions)
+    join_groups(groups)
+    take_oom_score(score)
     profile = read_isolators(pod)[0].apparmor
     if profile:
         set_apparmor(profile)
@@ -81,36 +82,3 @@ def _enter(holder: Holder, pod: FlyPod, command: list[str]) -> NoReturn:
     os.fchdir(root.fd)
     os.chroot(".")
     become(program, tuple(command), environment, privileges.operations, root)
-
-
-def _restrictions() -> Restrictions:
-    """What ``run`` left out because it could not or was told not to, from its report."""
-    try:
-        report = names.read_report(read_file(names.REPORT_FILE))
-    except FileNotFoundError:
-        report = ()
-    ignored = frozenset([entry.isolator for entry in report if entry.outcome == "ignored"])
-    return Restrictions(
-        default_capabilities=False,
-        default_seccomp=False,
-        no_capabilities=not ignored.isdisjoint((iso.CAPS_RETAIN_NAME, iso.CAPS_REMOVE_NAME)),
-        no_seccomp=not ignored.isdisjoint((iso.SECCOMP_RETAIN_NAME, iso.SECCOMP_REMOVE_NAME)),
-    )
-
-
-def _join(groups: tuple[Hierarchy, ...]) -> None:
-    """Move this process into the control groups of the app where it is not in them already. Raises OSError."""
-    mine = {hierarchy.mount: hierarchy.own for hierarchy in discover()}
-    for hierarchy in groups:
-        if mine.get(hierarchy.mount) != hierarchy.own:
-            write(f"{hierarchy.directory(hierarchy.own)}/cgroup.procs", "0")
-
-
-def _oom_score(score: bytes) -> None:
-    """Take over the app's oom_score_adj; a lower one than ours needs CAP_SYS_RESOURCE."""
-    try:
-        with open("/proc/self/oom_score_adj", "r+b", buffering=0) as file:
-            if file.read(16) != score:
-                file.write(score)
-    except PermissionError:
-        note("enter", f"oom-score-adj {score.decode().strip()} is not set: this process lacks CAP_SYS_RESOURCE")

@@ -7,8 +7,8 @@ Hot-path module.
 from __future__ import annotations
 
 from rktpy.errors import FormatError
+from rktpy.formats.entry_arguments import parse_arguments
 from rktpy.log import set_debug
-from rktpy.stage1.fly.arguments import parse_arguments
 from rktpy.stage1.fly.limits import CGROUPS_FILE
 
 TYPE_CHECKING = False

@@ -10,25 +10,22 @@ import os
 from rktpy.errors import describe
 from rktpy.formats import stage1 as names
 from rktpy.formats.aci import isolators as iso
-from rktpy.formats.aci.isolators import CPU, AppArmorProfile, CPUShares, Memory, OOMScoreAdj
+from rktpy.formats.aci.isolators import CPU, AppArmorProfile, BlockBandwidth, BlockIOPS, CPUShares, Memory, OOMScoreAdj
 from rktpy.formats.stage1 import Enforcement
+from rktpy.isolate.pod_app import write_file
 from rktpy.record import Record
-from rktpy.stage1.fly.pod import write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.cgroup.subtree import Subtree
     from rktpy.formats.aci.isolators import Isolator
-    from rktpy.stage1.fly.arguments import Arguments
-    from rktpy.stage1.fly.pod import FlyPod
+    from rktpy.formats.entry_arguments import Arguments
+    from rktpy.isolate.pod_app import PodApp
 
 #: File of the pod directory that lists the control groups that were made, for gc.
 CGROUPS_FILE = "cgroups"
 
-_NOT_HERE = "stage1-fly does not limit this"
 _REASONS = {
-    iso.BLOCK_BANDWIDTH_NAME: _NOT_HERE,
-    iso.BLOCK_IOPS_NAME: _NOT_HERE,
     iso.NETWORK_BANDWIDTH_NAME: "the app uses the host's network",
     iso.SELINUX_CONTEXT_NAME: "stage1-fly runs the app in the caller's SELinux context",
     iso.SYSCTL_NAME: "the app shares the host's namespaces, a change would be the host's",
@@ -40,25 +37,37 @@ _PRIVILEGES = frozenset(
         iso.NO_NEW_PRIVILEGES_NAME,
         iso.SECCOMP_RETAIN_NAME,
         iso.SECCOMP_REMOVE_NAME,
+        iso.LANDLOCK_NAME,
     )
 )
 
+#: Fields of Wanted that control groups put into force, with the isolators that they come from.
+_LIMITS = {
+    "memory": iso.MEMORY_NAME,
+    "cpu": iso.CPU_NAME,
+    "cpu_shares": iso.CPU_SHARES_NAME,
+    "block_bandwidth": iso.BLOCK_BANDWIDTH_NAME,
+    "block_iops": iso.BLOCK_IOPS_NAME,
+}
+
 
 class Wanted(Record):
-    """What the isolators ask for. Memory in bytes, CPU in thousandths of a core."""
+    """What the isolators ask for. Memory in bytes, CPU in thousandths of a core, block I/O per second."""
 
     memory: int | None = None
     cpu: int | None = None
     cpu_shares: int | None = None
     oom_score_adj: int | None = None
     apparmor: str = ""
+    block_bandwidth: int | None = None
+    block_iops: int | None = None
 
     @property
     def needs_cgroup(self) -> bool:
-        return self.memory is not None or self.cpu is not None or self.cpu_shares is not None
+        return any(getattr(self, name) is not None for name in _LIMITS)
 
 
-def read_isolators(pod: FlyPod) -> tuple[Wanted, list[Enforcement]]:
+def read_isolators(pod: PodApp) -> tuple[Wanted, list[Enforcement]]:
     """What the pod's and the app's isolators ask for, and entries for those that fly does not enforce.
 
     The last of several isolators counts, as in rkt; a limit of the pod bounds the app's.
@@ -70,7 +79,9 @@ def read_isolators(pod: FlyPod) -> tuple[Wanted, list[Enforcement]]:
     cpu = _least(mine.cpu, bounds.cpu)
     shares = mine.cpu_shares if mine.cpu_shares is not None else bounds.cpu_shares
     score = mine.oom_score_adj if mine.oom_score_adj is not None else bounds.oom_score_adj
-    return Wanted(memory, cpu, shares, score, mine.apparmor or bounds.apparmor), report
+    bandwidth = _least(mine.block_bandwidth, bounds.block_bandwidth)
+    iops = _least(mine.block_iops, bounds.block_iops)
+    return Wanted(memory, cpu, shares, score, mine.apparmor or bounds.apparmor, bandwidth, iops), report
 
 
 def _least(first: int | None, second: int | None) -> int | None:
@@ -84,6 +95,8 @@ def _last(isolators: tuple[Isolator, ...], app: str, report: list[Enforcement]) 
     cpu: int | None = None
     shares: int | None = None
     score: int | None = None
+    bandwidth: int | None = None
+    iops: int | None = None
     apparmor = ""
     for one in isolators:
         parsed = one.parsed
@@ -95,6 +108,10 @@ def _last(isolators: tuple[Isolator, ...], app: str, report: list[Enforcement]) 
             shares = parsed.value
         elif isinstance(parsed, OOMScoreAdj):
             score = parsed.value
+        elif isinstance(parsed, BlockBandwidth):
+            bandwidth = parsed.limit
+        elif isinstance(parsed, BlockIOPS):
+            iops = parsed.limit
         elif isinstance(parsed, AppArmorProfile):
             apparmor = parsed.profile
         elif one.name not in _PRIVILEGES or not app:
@@ -104,10 +121,10 @@ def _last(isolators: tuple[Isolator, ...], app: str, report: list[Enforcement]) 
         if isinstance(parsed, (Memory, CPU)) and parsed.request is not None and parsed.request != parsed.limit:
             outcome = "ignored" if parsed.limit is None else "changed"
             report.append(Enforcement(one.name, app, outcome, "the request reserves nothing, only a limit is set"))
-    return Wanted(memory, cpu, shares, score, apparmor)
+    return Wanted(memory, cpu, shares, score, apparmor, bandwidth, iops)
 
 
-def report_options(arguments: Arguments, pod: FlyPod) -> list[Enforcement]:
+def report_options(arguments: Arguments, pod: PodApp) -> list[Enforcement]:
     """Entries for arguments and pod settings that fly, being in the host's namespaces, cannot honour."""
     report: list[Enforcement] = []
 
@@ -139,7 +156,7 @@ def report_options(arguments: Arguments, pod: FlyPod) -> list[Enforcement]:
     return report
 
 
-def apply_cgroup(wanted: Wanted, pod: FlyPod) -> tuple[Subtree, list[Enforcement]]:
+def apply_cgroup(wanted: Wanted, pod: PodApp) -> tuple[Subtree, list[Enforcement]]:
     """Make the pod's control groups and set the limits. They are written down in the pod directory before they are made."""
     from rktpy.cgroup.limits import Limits, apply_limits
 
@@ -147,10 +164,10 @@ def apply_cgroup(wanted: Wanted, pod: FlyPod) -> tuple[Subtree, list[Enforcement
         write_file(CGROUPS_FILE, os.fsencode(subtree.to_text()))
         write_file(names.SUBCGROUP_FILE, os.fsencode(subtree.groups[0].path))
 
-    limits = Limits(wanted.memory, wanted.cpu, wanted.cpu_shares)
-    subtree, outcomes = apply_limits(f"rktpy-{pod.uuid}", limits, before=before)
-    isolator = {"memory": iso.MEMORY_NAME, "cpu": iso.CPU_NAME, "cpu_shares": iso.CPU_SHARES_NAME}
-    report = [Enforcement(isolator[one.limit], pod.name, one.outcome, one.reason) for one in outcomes]
+    limits = Limits(**{name: getattr(wanted, name) for name in _LIMITS})
+    # The disk that the app's root is on; the pod's directory is on it too, unlike an overlay, which is on none.
+    subtree, outcomes = apply_limits(f"rktpy-{pod.uuid}", limits, before=before, directory=pod.directory)
+    report = [Enforcement(_LIMITS[one.limit], pod.name, one.outcome, one.reason) for one in outcomes]
     return subtree, report
 
 
@@ -163,23 +180,3 @@ def apply_oom_score(value: int, app: str) -> Enforcement:
         reason = "this process lacks CAP_SYS_RESOURCE" if isinstance(error, PermissionError) else describe(error)
         return Enforcement(iso.OOM_SCORE_ADJ_NAME, app, "ignored", reason)
     return Enforcement(iso.OOM_SCORE_ADJ_NAME, app)
-
-
-def apparmor_loaded(profile: str) -> bool:
-    """Whether the kernel has an AppArmor profile of this name."""
-    try:
-        with open("/sys/kernel/security/apparmor/profiles", "rb") as file:
-            lines = file.read().decode("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return False
-    return any(line.rpartition(" (")[0] == profile for line in lines)
-
-
-def set_apparmor(profile: str) -> None:
-    """Let the next execve(2) confine this process in ``profile``. Raises OSError."""
-    path = "/proc/self/attr/apparmor/exec"
-    fd = os.open(path if os.path.exists(path) else "/proc/self/attr/exec", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, f"exec {profile}".encode())
-    finally:
-        os.close(fd)

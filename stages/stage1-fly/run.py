@@ -29,42 +29,39 @@ from __future__ import annotations
 
 import os
 
-from rktpy.errors import NotEnforced, Stage1Error, UsageError
+from rktpy.errors import Stage1Error, UsageError
 from rktpy.formats import stage1 as names
 from rktpy.formats.aci.isolators import APPARMOR_PROFILE_NAME
 from rktpy.formats.aci.types import parse_uuid
+from rktpy.formats.entry_arguments import Arguments, parse_arguments, parse_pairs
 from rktpy.formats.stage1 import Enforcement, write_report
+from rktpy.isolate.become import LARGEST_FD, become, default_signals
+from rktpy.isolate.enforcement import tell
+from rktpy.isolate.environment import app_environment, environment_file
 from rktpy.isolate.executable import find_executable
+from rktpy.isolate.holder import lock_descriptor
+from rktpy.isolate.host_mounts import has_own_mount_namespace
+from rktpy.isolate.labels import apparmor_loaded, set_apparmor
 from rktpy.isolate.mounts import Bind, BindRoot, OwnMountNamespace, PivotRoot, RemountReadonly, Tmpfs, WriteFile
 from rktpy.isolate.plan import Operation, describe_plan, execute_plan, shown
+from rktpy.isolate.pod_app import PodApp, load_only_app, write_file
 from rktpy.isolate.process import Credentials, WorkingDirectory
 from rktpy.isolate.root import Root
-from rktpy.isolate.users import resolve_user
+from rktpy.isolate.users import app_user
+from rktpy.isolate.volumes import choose_mounts, volume_operations
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
-from rktpy.log import debug, note, set_debug
-from rktpy.stage1.fly.arguments import Arguments, parse_arguments, parse_pairs
-from rktpy.stage1.fly.environment import app_environment, environment_file
+from rktpy.log import note, set_debug
 from rktpy.stage1.fly.limits import (
-    apparmor_loaded,
     apply_cgroup,
     apply_oom_score,
     read_isolators,
     report_options,
-    set_apparmor,
 )
-from rktpy.stage1.fly.pod import FlyPod, load_pod, write_file
-from rktpy.stage1.fly.private import has_own_mount_namespace
-from rktpy.stage1.fly.volumes import choose_mounts, volume_operations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from signal import SIG_DFL, SIGPIPE, SIGXFSZ, signal
-    from typing import NoReturn
-
     from rktpy.isolate.users import User
-else:
-    from _signal import SIG_DFL, SIGPIPE, SIGXFSZ, signal
 
 _BOOLEANS = (
     "debug",
@@ -78,7 +75,6 @@ _BOOLEANS = (
 )
 _VALUES = ("net", "private-users", "mds-token", "local-config", "hostname", "dns-conf-mode", "ipc")
 _DNS_MODES = {"resolv": ("host", "stage0", "none", "default"), "hosts": ("host", "stage0", "default")}
-_LARGEST_FD = 2**32 - 1
 
 
 def main(argv: list[str]) -> int:
@@ -97,7 +93,7 @@ def main(argv: list[str]) -> int:
         raise Stage1Error("stage1-fly does not support mutable pods")
     if arguments.text("private-users"):
         raise Stage1Error("stage1-fly does not support private users")
-    pod = load_pod(uuid)
+    pod = load_only_app(uuid)
     if not pod.app.exec:
         raise Stage1Error(
             f'image {shown(pod.runtime.image.name or pod.runtime.image.id)} has an empty "exec" (try --exec=BINARY)'
@@ -107,7 +103,7 @@ def main(argv: list[str]) -> int:
     if arguments.is_set("dry-run"):
         _dry_run(pod, root, arguments, mounts)
         return 0
-    lock_fd = _lock_fd()
+    lock_fd = lock_descriptor()
 
     wanted, report = read_isolators(pod)
     report += report_options(arguments, pod)
@@ -126,9 +122,9 @@ def main(argv: list[str]) -> int:
     execute_plan(mounts, root)
     os.umask(umask)
     user = app_user(pod, root)
-    privileges, entries = privileges_of(pod, user, arguments)
+    privileges, entries = privileges_of(pod, user, arguments, root)
     report += entries
-    _report(report, arguments.is_set("strict"))
+    tell(report, strict=arguments.is_set("strict"))
     if subtree is not None:
         subtree.enter()
 
@@ -151,10 +147,10 @@ def main(argv: list[str]) -> int:
     become(program, pod.app.exec, environment, privileges, root, lock_fd)
 
 
-def _dry_run(pod: FlyPod, root: Root, arguments: Arguments, mounts: tuple[Operation, ...]) -> None:
+def _dry_run(pod: PodApp, root: Root, arguments: Arguments, mounts: tuple[Operation, ...]) -> None:
     """Print the plan on stdout."""
     _wanted, report = read_isolators(pod)
-    privileges, entries = privileges_of(pod, app_user(pod, root), arguments)
+    privileges, entries = privileges_of(pod, app_user(pod, root), arguments, root)
     plan = (*mounts, PivotRoot(), WorkingDirectory(pod.app.working_directory or "/"), *privileges)
     lines = describe_plan(plan) + f"execute {' '.join(map(shown, pod.app.exec))}\n"
     for entry in (*report, *report_options(arguments, pod), *entries):
@@ -163,7 +159,7 @@ def _dry_run(pod: FlyPod, root: Root, arguments: Arguments, mounts: tuple[Operat
     os.write(1, lines.encode("utf-8", "backslashreplace"))
 
 
-def mount_plan(pod: FlyPod, arguments: Arguments) -> tuple[Operation, ...]:
+def mount_plan(pod: PodApp, arguments: Arguments) -> tuple[Operation, ...]:
     """What is mounted for the app, in order. Raises Stage1Error or UsageError."""
     modes = parse_pairs(arguments.text("dns-conf-mode"), _DNS_MODES, "dns-conf-mode")
     operations: list[Operation] = [
@@ -191,14 +187,9 @@ def mount_plan(pod: FlyPod, arguments: Arguments) -> tuple[Operation, ...]:
     return tuple(operations)
 
 
-def app_user(pod: FlyPod, root: Root) -> User:
-    """Who the app runs as. Raises InputError."""
-    app = pod.app
-    may_be_uid = app.user == app.group and not app.user.isdigit() and app.user != "root" and pod.from_docker
-    return resolve_user(root, app.user, app.group, app.supplementary_gids, group_may_be_uid=may_be_uid)
-
-
-def privileges_of(pod: FlyPod, user: User, arguments: Arguments) -> tuple[tuple[Operation, ...], tuple[Enforcement, ...]]:
+def privileges_of(
+    pod: PodApp, user: User, arguments: Arguments, root: Root
+) -> tuple[tuple[Operation, ...], tuple[Enforcement, ...]]:
     """What gives the app its privileges (the caller's, but for what isolators take away), and the report about isolators."""
     if not pod.app.isolators:
         return (Credentials(user.uid, user.gid, user.groups),), ()
@@ -210,37 +201,11 @@ def privileges_of(pod: FlyPod, user: User, arguments: Arguments) -> tuple[tuple[
         no_capabilities=arguments.is_set("disable-capabilities-restriction"),
         no_seccomp=arguments.is_set("disable-seccomp"),
     )
-    privileges = app_privileges(pod.name, pod.app.isolators, user, restrictions)
+    privileges = app_privileges(pod.name, pod.app.isolators, user, restrictions, root)
     return privileges.operations, privileges.report
 
 
-def _lock_fd() -> int:
-    text = os.environ.get(names.LOCK_FD, "")
-    if not text.isascii() or not text.isdigit() or not 3 <= int(text) < 1 << 20:
-        raise Stage1Error(f"can't get rkt lock fd: {names.LOCK_FD} is {shown(text)}")
-    fd = int(text)
-    try:
-        os.fstat(fd)
-    except OSError as error:
-        raise Stage1Error("can't get rkt lock fd") from error
-    return fd
-
-
-def _report(report: list[Enforcement], strict: bool) -> None:
-    """Tell what is not as asked for; with ``strict`` refuse to go on."""
-    weak = [entry for entry in report if entry.outcome != "enforced"]
-    for entry in weak:
-        note("stage1", str(entry))
-    if not strict or not weak:
-        return
-    from rktpy.isolate.privileges import SWITCHED_OFF
-
-    refused = [entry for entry in weak if entry.reason != SWITCHED_OFF]
-    if refused:
-        raise NotEnforced(f"refusing to run the pod: {refused[0]}")
-
-
-def _write_files(pod: FlyPod, environment: dict[str, str], report: list[Enforcement]) -> None:
+def _write_files(pod: PodApp, environment: dict[str, str], report: list[Enforcement]) -> None:
     """What the contract wants in the pod directory. ``pid`` is last: it says that the pod has started."""
     rkt = f"{names.STAGE1_ROOTFS}/rkt"
     for directory in (rkt, f"{names.STAGE1_ROOTFS}/{names.STATUS_DIR}", f"{names.STAGE1_ROOTFS}/{names.ENV_DIR}"):
@@ -258,7 +223,7 @@ def _write_files(pod: FlyPod, environment: dict[str, str], report: list[Enforcem
         pass
 
 
-def _null_streams(pod: FlyPod) -> None:
+def _null_streams(pod: PodApp) -> None:
     """Connect the streams that the pod manifest wants empty to /dev/null."""
     for fd, annotation in enumerate((names.STDIN, names.STDOUT, names.STDERR)):
         if pod.runtime.annotation(annotation) == "null":
@@ -273,8 +238,8 @@ def _run_handler(program: str, argv: tuple[str, ...], environment: dict[str, str
     if child == 0:
         status = 127
         try:
-            syscalls.close_range(3, _LARGEST_FD, c.CLOSE_RANGE_CLOEXEC)
-            _default_signals()
+            syscalls.close_range(3, LARGEST_FD, c.CLOSE_RANGE_CLOEXEC)
+            default_signals()
             os.execve(program, [program, *argv[1:]], environment)
         except OSError as error:
             note("stage1", f"can't execute {shown(program)}: {(error.strerror or '').lower()}")
@@ -285,31 +250,3 @@ def _run_handler(program: str, argv: tuple[str, ...], environment: dict[str, str
         code = os.waitstatus_to_exitcode(status)
         how = f"was killed by signal {-code}" if code < 0 else f"failed with status {code}"
         raise Stage1Error(f"pre-start event handler {shown(program)} {how}")
-
-
-def _default_signals() -> None:
-    """Python ignores these two, and ignored signals stay ignored through execve(2)."""
-    signal(SIGPIPE, SIG_DFL)
-    signal(SIGXFSZ, SIG_DFL)
-
-
-def become(
-    program: str,
-    argv: tuple[str, ...],
-    environment: dict[str, str],
-    privileges: tuple[Operation, ...],
-    root: Root,
-    lock_fd: int = -1,
-) -> NoReturn:
-    """Drop privileges and execute ``program``. Of the open files it gets 0, 1, 2 and ``lock_fd``, if there is one."""
-    debug("stage1", f"execing {shown(program)}")
-    syscalls.close_range(3, _LARGEST_FD, c.CLOSE_RANGE_CLOEXEC)
-    if lock_fd >= 0:
-        os.set_inheritable(lock_fd, True)
-    _default_signals()
-    arguments = [program, *argv[1:]]
-    execute_plan(privileges, root)
-    try:
-        os.execve(program, arguments, environment)
-    except OSError as error:
-        raise Stage1Error(f"can't execute {shown(program)}") from OSError(error.errno, error.strerror)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from rktpy.errors import StateError
 from rktpy.formats import stage1 as names
+from rktpy.formats.entry_arguments import parse_arguments
+from rktpy.isolate.holder import holders_in_group, open_holder, read_pid
 from rktpy.linux.constants import SIGKILL, SIGTERM
 from rktpy.log import set_debug
-from rktpy.stage1.fly.arguments import parse_arguments
 from rktpy.stage1.fly.gc import pod_cgroups
-from rktpy.stage1.fly.holder import holders_in_group, open_holder, read_pid
 
 
 def main(argv: list[str]) -> int:

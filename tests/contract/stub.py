@@ -29,12 +29,14 @@ ls /proc/self/fd > called.NAME.fds
 
 RUN = """
 for app in stage1/rootfs/opt/stage2/*; do
+    [ -d $app ] || continue
     ls $app/rootfs > called.run.app-${app##*/}
 done
 cp stage1/rootfs/etc/rkt-* . 2> /dev/null
 echo $$ > PIDFILE
 mkdir -p stage1/rootfs/rkt/status
 for app in stage1/rootfs/opt/stage2/*; do
+    [ -d $app ] || continue
     echo changed > $app/rootfs/changed-by-stage1
     rm $app/rootfs/gone
     echo 7 > stage1/rootfs/rkt/status/${app##*/}
@@ -66,10 +68,45 @@ cp called.gc.* stage1/rootfs/marker "$STUB_GC_TO"
 cat stage1/rootfs/rkt/status/* > "$STUB_GC_TO/status"
 """
 
+# What the pod's own processes have to have done to the app: its root is there and can be written.
+APP_ADD = """
+for word; do case $word in --app=*) app=${word#--app=} ;; esac; done
+[ "$app" != refused ] || exit 3
+root=stage1/rootfs/opt/stage2/$app/rootfs
+ls $root > called.app-add.root
+echo changed > $root/changed-by-stage1
+cp stage1/rootfs/rkt/env/$app called.app-add.envfile
+touch stage1/rootfs/unit-of-$app
+echo added
+"""
+
+APP_RM = """
+for word; do case $word in --app=*) app=${word#--app=} ;; esac; done
+rm stage1/rootfs/unit-of-$app
+"""
+
+APP_START = """
+for word; do case $word in --app=*) app=${word#--app=} ;; esac; done
+[ "$app" != broken ] || exit 1
+$RKT_STAGE1_ENTERCMD --pid=$RKT_STAGE1_ENTERPID --app=$RKT_STAGE1_ENTERAPP -- touch entered-for-$app
+"""
+
+APP_STOP = """
+for word; do case $word in --app=*) app=${word#--app=} ;; esac; done
+[ -e stage1/rootfs/rkt/status/$app-started ] || exit 5
+echo 9 > stage1/rootfs/rkt/status/$app
+"""
+
+ATTACH = """
+cat
+exit 4
+"""
+
 
 def members(pidfile: str = "pid", missing: str = "") -> list[archives.Member]:
     """The files of the stub's root, without the script ``missing``."""
-    scripts = {"run": RUN.replace("PIDFILE", pidfile), "stop": STOP, "enter": ENTER, "gc": GC}
+    scripts = {"run": RUN.replace("PIDFILE", pidfile), "stop": STOP, "enter": ENTER, "gc": GC, "attach": ATTACH}
+    scripts |= {"app-add": APP_ADD, "app-rm": APP_RM, "app-start": APP_START, "app-stop": APP_STOP}
     return [
         archives.directory("usr"),
         archives.directory("usr/lib"),
@@ -78,12 +115,19 @@ def members(pidfile: str = "pid", missing: str = "") -> list[archives.Member]:
     ]
 
 
+ENTRIES = ("run", "stop", "enter", "gc", "attach", "app/add", "app/rm", "app/start", "app/stop")
+
+
 def stage1_aci(
-    version: str | None = "6", pidfile: str = "pid", name: str = "example.com/stage1-stub", missing: str = ""
+    version: str | None = "6",
+    pidfile: str = "pid",
+    name: str = "example.com/stage1-stub",
+    missing: str = "",
+    entries: tuple[str, ...] = ENTRIES,
 ) -> bytes:
     """The stub as an ACI that speaks interface ``version`` (None: says nothing)."""
     annotations = [
-        {"name": f"coreos.com/rkt/stage1/{entry}", "value": f"/usr/lib/{entry}"} for entry in ("run", "stop", "enter", "gc")
+        {"name": f"coreos.com/rkt/stage1/{entry}", "value": f"/usr/lib/{entry.replace('/', '-')}"} for entry in entries
     ]
     if version is not None:
         annotations.append({"name": "coreos.com/rkt/stage1/interface-version", "value": version})

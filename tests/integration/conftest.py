@@ -1,14 +1,17 @@
-"""A store that is filled once and copied for each test."""
+"""A store that is filled once and copied for each test; a network of the host for each test."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Rktpy
+from tests.conftest import Rktpy, need_tool
+from tests.support.host_network import HostNetwork, host_network
 from tests.support.pods import store_with
+from tests.support.services import own_run_directory
 
 
 @pytest.fixture(scope="module")
@@ -22,3 +25,20 @@ def stored(rktpy: Rktpy, template: Path) -> Rktpy:
     """The command, with a copy of that directory."""
     subprocess.run(["cp", "-a", str(template), str(rktpy.data)], check=True)
     return rktpy
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[HostNetwork]:
+    """A network of the host for this test alone, with Debian's plugins."""
+    need_tool("iptables")
+    need_tool("/usr/lib/cni/ptp")
+    with host_network(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def run_dir(rktpy: Rktpy, tmp_path: Path) -> Iterator[Path]:
+    """The services' run-time directory; ``rktpy`` is made to use it."""
+    with own_run_directory(rktpy.launcher, tmp_path) as (launcher, path):
+        rktpy.launcher = launcher
+        yield path

@@ -17,7 +17,7 @@ from tests.support.http_server import Answer, Server
 from tests.support.pods import Running
 from tests.support.proxy import Proxy
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.stage1("systemd")]
 
 NAME = "example.com/busybox:1"
 UNSIGNED = "--insecure-options=image"

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import Rktpy
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "systemd")]
 
 NAME = "example.com/busybox:1"
 UNSIGNED = "--insecure-options=image"
@@ -122,6 +122,7 @@ def test_commands_without_arguments_pass_over_them(rktpy: Rktpy, command: tuple[
     assert (done.stdout, done.stderr) == (expected, f'{command[-1]}: ignoring argument "extra"\n')
 
 
+@pytest.mark.stage1("fly")
 @pytest.mark.parametrize(
     "stage1",
     [

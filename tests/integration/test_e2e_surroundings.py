@@ -29,7 +29,7 @@ from tests.support.pods import (
     wait_for,
 )
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "systemd")]
 
 GREETING = "hello from busybox, an ACI\n"
 

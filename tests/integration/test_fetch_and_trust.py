@@ -15,7 +15,7 @@ from tests.support.aci import make_aci
 from tests.support.gpg import Gpg
 from tests.support.http_server import Answer, Server
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.stage1("systemd")]
 
 SIGNED = "example.com/busybox"
 

@@ -250,9 +250,35 @@ def test_the_pods_limit_bounds_the_apps(tmp_path: Path) -> None:
         assert entry_point(pod, "gc", UUID)[0] == 0
 
 
+def test_block_io(tmp_path: Path) -> None:
+    hierarchy = find(discover(), "blkio")
+    if hierarchy is None:
+        pytest.skip("no blkio control group is mounted")
+    isolators = {
+        "resource/block-bandwidth": {"default": True, "limit": "5M"},
+        "resource/block-iops": {"default": True, "limit": "300"},
+    }
+    pod = make_pod(tmp_path / "p", isolated_app("echo up; sleep 60", isolators))
+    process = start(pod)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "up\n"
+        found = report(pod)
+        assert set(found) == set(isolators)
+        outcomes = {outcome for outcome, _reason in found.values()}
+        if outcomes == {"ignored"}:
+            assert all("no block device" in reason for _outcome, reason in found.values())
+            return
+        assert outcomes == {"changed"}, "v1 does not see what is written back"
+        for file, value in (("read_bps", "5000000"), ("write_iops", "300")):
+            assert group_file("blkio", f"blkio.throttle.{file}_device").read_text().split()[1] == value
+    finally:
+        process.kill()
+        process.communicate()
+        assert entry_point(pod, "gc", UUID)[0] == 0
+
+
 OTHERS = {
     "resource/network-bandwidth": {"default": True, "limit": "1M"},
-    "resource/block-iops": {"default": True, "limit": "100"},
     "os/linux/selinux-context": {"user": "u", "role": "r", "type": "t", "level": "l"},
     "example.com/own": {"some": "thing"},
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,22 @@ def test_a_running_pod(stored: Rktpy) -> None:
         finally:
             process.kill()
     assert uuid not in stored("list", "--full", "--no-legend").stdout
+
+
+def test_apps_of_a_running_pod(stored: Rktpy, tmp_path: Path) -> None:
+    file = tmp_path / "uuid"
+    argv = stored.argv("app", "sandbox", "--stage1=systemd", "--net=none", f"--uuid-file-save={file}")
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as process:
+        try:
+            while not (file.exists() and file.stat().st_size):
+                assert process.poll() is None
+                time.sleep(0.01)
+            uuid = file.read_text()
+            stored("status", "--wait-ready=20s", uuid)
+            check(loaded(stored, "app", "add", uuid, NAME, "--name=a", "--memory=64M", "--exec=/bin/sleep", "--", "60"))
+            for line in (["list"], ["start", "--app=a"], ["status", "--app=a"], ["stop", "--app=a"], ["rm", "--app=a"]):
+                check(loaded(stored, "app", *line, uuid))
+            assert stored("app", "list", "--no-legend", uuid).stdout == "\n"
+        finally:
+            stored("stop", "--force", uuid)
+            process.kill()

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import Rktpy
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "systemd")]
 
 IMAGE = "example.com/busybox"
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rktpy.stage0.private_users import UserRange, shift_tree
+from rktpy.formats.user_range import UserRange
+from rktpy.isolate.shift_tree import shift_tree, unshift_capability
 from tests.conftest import Rktpy
 
 pytestmark = pytest.mark.root
@@ -21,10 +22,7 @@ USERS = UserRange(65536)
 def test_prepared_root_is_shifted(rktpy: Rktpy, busybox_images: Path) -> None:
     rktpy("--insecure-options=image", "fetch", str(busybox_images / "busybox.aci"))
     image = "example.com/busybox"
-    refused = rktpy("--insecure-options=image", "prepare", "--private-users", image, status=254)
-    assert "cannot use both overlay and user namespace: not implemented yet. (Try --no-overlay)" in refused.stderr
-    assert not (rktpy.data / "pods").exists()
-    uuid = rktpy("--insecure-options=image", "prepare", "--private-users", "--no-overlay", image).stdout.strip()
+    uuid = rktpy("--insecure-options=image", "prepare", "--stage1=fly", "--private-users", "--no-overlay", image).stdout.strip()
     pod = rktpy.data / "pods/prepared" / uuid
     users = UserRange.parse((pod / "private-users-prepared").read_text())
     rootfs = pod / "stage1/rootfs/opt/stage2/busybox/rootfs"
@@ -36,6 +34,13 @@ def test_prepared_root_is_shifted(rktpy: Rktpy, busybox_images: Path) -> None:
     # fly has no user namespaces, and says so instead of running the app with the host's IDs.
     done = rktpy("run-prepared", uuid, status=254)
     assert "private users" in done.stderr
+
+
+def access_list(uid: int) -> bytes:
+    """rwx for the owner and the user ``uid``, nothing for others, as the kernel writes it."""
+    anybody = 0xFFFFFFFF
+    entries = ((0x01, 7, anybody), (0x02, 7, uid), (0x04, 5, anybody), (0x10, 7, anybody), (0x20, 0, anybody))
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
 
 
 def test_shift_keeps_modes_links_and_capabilities(tmp_path: Path) -> None:
@@ -51,13 +56,17 @@ def test_shift_keeps_modes_links_and_capabilities(tmp_path: Path) -> None:
     program = root / "program"
     program.write_text("")
     os.setxattr(program, "security.capability", capability)
+    os.setxattr(root / "d", "system.posix_acl_access", access_list(10))
     os.mknod(root / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
     before = os.stat("/etc/passwd")
     shift_tree(str(root), USERS)
     assert (file.stat().st_uid, file.stat().st_gid, file.stat().st_mode & 0o7777) == (65546, 65556, 0o6755)
     assert (root / "hard").stat().st_ino == file.stat().st_ino and file.stat().st_nlink == 2
     assert (root / "soft").lstat().st_uid == 65536 and os.stat("/etc/passwd").st_uid == before.st_uid
-    assert os.getxattr(program, "security.capability") == capability
+    shifted = os.getxattr(program, "security.capability")
+    assert shifted == struct.pack("<IIIIII", 0x03000001, 1 << 10, 0, 0, 0, 65536)  # of the pod's root, not the host's
+    assert unshift_capability(shifted, USERS) == capability
+    assert os.getxattr(root / "d", "system.posix_acl_access") == access_list(65546)
     assert (root / "null").stat().st_uid == 65536 and root.stat().st_uid == 65536 and (root / "d").stat().st_gid == 65536
 
 

@@ -19,6 +19,7 @@ NEEDED = [
     "rktpy/__main__.py",
     "rktpy/formats/jsondoc.py",
     "rktpy/formats/aci/manifest.py",
+    "rktpy/formats/api/v1alpha.proto",
     "rktpy/stage0/options.py",
     "rktpy/stage1/fly/manifest",
     "rktpy/stage1/fly/run",
@@ -70,6 +71,7 @@ def test_wheel(source: Path, tmp_path: Path) -> None:
         missing = [name for name in NEEDED if name not in names]
         assert not missing
         assert not [name for name in names if name.startswith(("tests/", "formats/", "stages/"))]
+        assert any(name.endswith("/data/lib/systemd/system/rktpy-metadata.socket") for name in names)
         assert any(name.startswith("rktpy/linux/_sys.") and name.endswith(".so") for name in names), (
             "the C extension was not built"
         )

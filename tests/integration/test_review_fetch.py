@@ -190,6 +190,7 @@ def test_a_dependency_that_was_let_in_unchecked_is_refused_at_fetch(rktpy: Rktpy
     assert "image 'example.com/base' has no signature" in done.stderr
 
 
+@pytest.mark.stage1("systemd")
 @pytest.mark.root
 def test_a_prepared_pod_is_judged_by_the_images_it_was_made_of(rktpy: Rktpy, tmp_path: Path, gpg: Gpg) -> None:
     trust(rktpy, gpg, tmp_path, "alice", "example.com")

@@ -161,6 +161,11 @@ def _enter(
     if init == 0:
         _guarded(write_end, lambda: _init(function, arguments, write_end, trees))
     os.close(write_end)
+    for tree in trees:
+        if tree.fstype == "cgroup2":
+            # A process that is seen from nowhere inside would keep the group from handing out controllers.
+            with open(os.path.join(os.path.dirname(tree.subtree(name)), "cgroup.procs"), "w") as file:
+                file.write("0")
     os.waitpid(init, 0)
 
 

@@ -88,12 +88,12 @@ class Running:
     def ended(self, timeout_s: float = 10) -> tuple[int, str, str]:
         """Wait for the end of ``run``: its exit status, stdout, stderr."""
         out, err = self.process.communicate(timeout=timeout_s)
-        return self.process.returncode, out, err
+        return self.process.returncode, self._rktpy.app_output(out), err
 
     def line(self) -> str:
         """The next line of the app's output."""
         assert self.process.stdout is not None
-        return self.process.stdout.readline()
+        return self._rktpy.app_output(self.process.stdout.readline())
 
 
 def mounts_of(directory: Path | str) -> list[str]:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from rktpy.cgroup import hierarchy as module
+from rktpy.cgroup import scope
 from rktpy.cgroup.delegation import refusal
 from rktpy.cgroup.hierarchy import Hierarchy, discover, find
 from rktpy.cgroup.limits import Limits, Outcome, apply_limits, setting, shares_to_weight
+from rktpy.cgroup.pod import make_pod_groups
 from rktpy.cgroup.subtree import Group, Subtree, statistics
 
 MOUNTS = """\
@@ -157,3 +159,47 @@ def test_statistics(tmp_path: Path) -> None:
     (tmp_path / "cpu.stat").write_text("usage_usec 12\nuser_usec 4\n")
     subtree = Subtree((Group(2, str(tmp_path), "/x", ("memory", "pids")),))
     assert statistics(subtree) == {"memory": 4096, "pids": 3, "cpu_ns": 12000}
+
+
+def test_a_subtree_with_leaves_is_read_back() -> None:
+    subtree = Subtree((Group(2, "/c/own/pod", "/own/pod", ("memory",), "payload"), Group(1, "/m/pod", "/pod", ("memory",))))
+    assert Subtree.from_text(subtree.to_text()) == subtree
+    assert [one.entrance for one in subtree.groups] == ["/c/own/pod/payload", "/m/pod"]
+    with pytest.raises(ValueError, match="control group"):
+        Subtree.from_text("2\tmemory\t/a\t/b\t../..\n")
+
+
+def test_v2_leaves_and_controllers(tmp_path: Path) -> None:
+    hierarchies = v2(tmp_path)
+    pod = tmp_path / "unit/rktpy-u"
+    for leaf in ("supervisor", "payload"):
+        (pod / leaf).mkdir(parents=True)
+    (pod / "supervisor/cgroup.procs").touch()
+    (pod / "cgroup.subtree_control").touch()
+    noted: list[str] = []
+    subtree = make_pod_groups("u", before=lambda one: noted.append(one.to_text()), hierarchies=hierarchies, systemd=False)
+    assert not subtree.problems
+    assert (pod / "supervisor/cgroup.procs").read_text() == "0"
+    assert (pod / "cgroup.subtree_control").read_text() == "+memory"
+    assert noted == [f"2\tcpu,memory\t/unit/rktpy-u\t{pod}\tpayload\n"]
+    (pod / "cgroup.subtree_control").unlink()
+    subtree = make_pod_groups("u", before=lambda _one: None, hierarchies=hierarchies, systemd=False)
+    assert [one.controllers for one in subtree.problems] == [("cpu",), ("memory",)]
+    assert subtree.groups[0].controllers == ()
+
+
+def test_under_systemd_nothing_is_made_outside_a_scope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    subtree = make_pod_groups(
+        "u", before=lambda _one: pytest.fail("nothing to write down"), hierarchies=v2(tmp_path), systemd=True
+    )
+    assert subtree.groups == ()
+    assert all("systemd gives no scope: busctl: no such file" in one.reason for one in subtree.problems)
+
+
+def test_the_scope_is_asked_for_by_one_call() -> None:
+    argv = scope.call("rktpy-u.scope", "rktpy pod u", 42)
+    assert argv[:4] == ["busctl", "--system", "--quiet", "--timeout=10"]
+    assert argv[argv.index("StartTransientUnit") + 1 :][:4] == ["ssa(sv)a(sa(sv))", "rktpy-u.scope", "fail", "6"]
+    assert argv[argv.index("PIDs") :][:4] == ["PIDs", "au", "1", "42"]
+    assert argv[-1] == "0"

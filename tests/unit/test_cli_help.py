@@ -75,7 +75,7 @@ def test_unknown_topics() -> None:
 
 @pytest.mark.parametrize(
     ("word", "near"),
-    [("lst", ["list"]), ("st", ["status", "stop"]), ("LIST", ["list"]), ("attach", []), ("versoin", ["version"])],
+    [("lst", ["list"]), ("st", ["status", "stop"]), ("LIST", ["list"]), ("machine", []), ("versoin", ["version"])],
 )
 def test_what_may_have_been_meant(word: str, near: list[str]) -> None:
     text = unknown_command_text(UnknownCommand(ROOT, word))

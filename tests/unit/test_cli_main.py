@@ -44,7 +44,7 @@ def test_version(capfd: Captured) -> None:
     assert lines[2] == f"Python Version: {sys.version_info[0]}.{sys.version_info[1]}.{sys.version_info[2]}"
     assert lines[3].startswith("Python OS/Arch: linux/")
     features = lines[4].removeprefix("Features: ").split()
-    assert [feature[1:] for feature in features] == ["CEXT", "ISAL", "SDJOURNAL", "ZSTD"]
+    assert [feature[1:] for feature in features] == ["API", "CEXT", "ISAL", "SDJOURNAL", "ZSTD"]
     assert {feature[0] for feature in features} <= {"+", "-"}
     assert lines[5:] == [""]
 
@@ -52,7 +52,13 @@ def test_version(capfd: Captured) -> None:
 def test_features_are_what_can_be_imported(capfd: Captured) -> None:
     assert main(["version"]) == 0
     features = capfd.readouterr().out.split("Features: ")[1].split()
-    for feature, module in (("CEXT", "rktpy.linux._sys"), ("ISAL", "isal"), ("SDJOURNAL", "systemd"), ("ZSTD", "pyzstd")):
+    for feature, module in (
+        ("API", "grpc"),
+        ("CEXT", "rktpy.linux._sys"),
+        ("ISAL", "isal"),
+        ("SDJOURNAL", "systemd"),
+        ("ZSTD", "pyzstd"),
+    ):
         try:
             __import__(module)
             sign = "+"

@@ -63,7 +63,7 @@ def test_the_command_is_found(line: str, path: str) -> None:
     assert " ".join(command.path) == path
 
 
-@pytest.mark.parametrize("word", ["lst", "st", "e", "attach", "app", "api-service", "metadata-service", "imagelist", "LIST"])
+@pytest.mark.parametrize("word", ["lst", "st", "e", "a", "imagelist", "LIST"])
 def test_what_does_not_exist_is_unknown(word: str) -> None:
     with pytest.raises(UnknownCommand, match=f'^unknown command "{word}" for "rktpy"$'):
         parse([word])
@@ -198,21 +198,37 @@ def test_deprecated_flags_say_so(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().err == "Flag --store-only has been deprecated, please use --pull-policy=never\n"
 
 
-@pytest.mark.parametrize("name", ["RKT_EXPERIMENT_ATTACH", "RKTPY_EXPERIMENT_ATTACH"])
-def test_streams_are_an_experiment(name: str) -> None:
+@pytest.mark.parametrize(
+    ("environment", "on"),
+    [
+        ({}, True),
+        ({"RKT_EXPERIMENT_@": ""}, True),
+        ({"RKT_EXPERIMENT_@": "1"}, True),
+        ({"RKT_EXPERIMENT_@": "false"}, False),
+        ({"RKTPY_EXPERIMENT_@": "F"}, False),
+        ({"RKT_EXPERIMENT_@": "no"}, False),
+        ({"RKT_EXPERIMENT_@": "0", "RKTPY_EXPERIMENT_@": "true"}, True),
+        ({"RKT_EXPERIMENT_@": "1", "RKTPY_EXPERIMENT_@": "0"}, False),
+    ],
+)
+def test_experiments_are_on_unless_switched_off(environment: dict[str, str], on: bool) -> None:
     # In a process of its own, because the environment is read as the process got it.
     import subprocess
     import sys
 
     from tests.conftest import ROOT as CHECKOUT
 
-    def status(value: str) -> str:
-        program = "from rktpy.cli.parse import parse; print(parse(['run', 'i', '--stdin=tty']).images.apps()[0].stdin)"
-        done = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, env={name: value}, capture_output=True, text=True)
+    def ends_in(line: str, switch: str) -> str:
+        program = f"from rktpy.cli.parse import parse; parse({line.split()!r}); print('read')"
+        names = {name.replace("@", switch): value for name, value in environment.items()}
+        done = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, env=names, capture_output=True, text=True)
         return done.stdout or done.stderr.strip().rpartition("\n")[2]
 
-    assert status("1") == "tty\n"
-    assert status("no").endswith("error parsing app image arguments")
+    refused = ends_in("run i --stdin=tty", "ATTACH")
+    assert refused == "read\n" if on else refused.endswith("error parsing app image arguments")
+    for line, switch in (("attach u", "ATTACH"), ("app list u", "APP")):
+        refused = ends_in(line, switch)
+        assert refused == "read\n" if on else refused.endswith(f'unknown command "{line.split()[0]}" for "rktpy"')
 
 
 def value_of(flag: flags.Flag) -> st.SearchStrategy[str]:
@@ -222,6 +238,8 @@ def value_of(flag: flags.Flag) -> st.SearchStrategy[str]:
         return st.sampled_from(["true", "false", "1", "F"])
     if kind == "duration":
         return st.sampled_from(["0", "1h30m", "-5s", "1.5ms"])
+    if kind == "integer":
+        return st.sampled_from(["0", "-1", "+65536", "007"])
     if kind == "directory":
         return st.sampled_from(["/a", "/a/b", "relative", "list", "--x"])
     if kind == "insecure-options":
@@ -236,6 +254,12 @@ def value_of(flag: flags.Flag) -> st.SearchStrategy[str]:
             "sort": ["name,size"],
         }
         return st.sampled_from(fitting[kind])
+    if kind == "pair":
+        return st.sampled_from(["a=b", "a="])
+    if kind == "sandbox-port":
+        return st.sampled_from(["web:tcp:80:0.0.0.0:8080", "dns:udp:53:[::1]:53"])
+    if kind == "stage1":
+        return st.just("x")
     if kind == "net":
         return st.sampled_from(["host", "none", "a,b:X=1"])
     assert kind in ("string", "list"), (name, kind)
@@ -291,6 +315,8 @@ def test_every_way_to_write_a_command_line_reads_the_same(case: tuple[Command, d
         kind = arguments.table[name][1]
         if kind == "bool":
             assert arguments.switch(name) == (value in ("true", "1"))
+        elif kind == "integer":
+            assert arguments.number(name) == int(value)
         elif kind == "list":
             assert arguments.repeated(name) == (value,)
         elif kind == "directory":

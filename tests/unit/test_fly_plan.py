@@ -12,28 +12,28 @@ import pytest
 
 from rktpy.errors import Stage1Error, UsageError
 from rktpy.formats.aci.manifest import ImageManifest
+from rktpy.formats.entry_arguments import Arguments, parse_arguments, parse_pairs
 from rktpy.formats.pod import PodManifest
 from rktpy.formats.stage1 import CURRENT_VERSION, EntryPoints
+from rktpy.isolate.environment import app_environment
 from rktpy.isolate.plan import describe_plan
+from rktpy.isolate.pod_app import PodApp
 from rktpy.isolate.users import Account, User
-from rktpy.stage1.fly.arguments import Arguments, parse_arguments, parse_pairs
-from rktpy.stage1.fly.environment import app_environment
-from rktpy.stage1.fly.pod import FlyPod
+from rktpy.isolate.volumes import choose_mounts
 from rktpy.stage1.fly.run import mount_plan
-from rktpy.stage1.fly.volumes import choose_mounts
 
 FLY = Path(__file__).resolve().parents[2] / "stages/stage1-fly"
 
 
-def fly_pod(app: dict[str, Any] | None = None, runtime: dict[str, Any] | None = None, **pod: Any) -> FlyPod:
+def fly_pod(app: dict[str, Any] | None = None, runtime: dict[str, Any] | None = None, **pod: Any) -> PodApp:
     section = {"exec": ["/bin/true"], "user": "0", "group": "0", **(app or {})}
     entry = {"name": "web", "image": {"id": "sha512-" + "0" * 128}, "app": section, **(runtime or {})}
     document = {"acKind": "PodManifest", "acVersion": "0.8.11", "apps": [entry], **pod}
     manifest = PodManifest.from_bytes(json.dumps(document).encode())
-    return FlyPod("/pods/run/u", "u", manifest, manifest.apps[0])
+    return PodApp("/pods/run/u", "u", manifest, manifest.apps[0])
 
 
-def plan(pod: FlyPod, **flags: str) -> list[str]:
+def plan(pod: PodApp, **flags: str) -> list[str]:
     lines = describe_plan(mount_plan(pod, Arguments({name.replace("_", "-"): value for name, value in flags.items()}, [])))
     return lines.splitlines()[2:]  # the first two make the namespace and the root
 

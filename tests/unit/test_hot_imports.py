@@ -145,3 +145,18 @@ def test_only_these_modules_are_loaded(line: str, data: Path, tmp_path: Path) ->
     assert sorted(set(loaded) - allowed) == []
     # A module that is allowed for no reason would hide the next one.
     assert sorted(ALLOWED[line] - set(loaded)) == []
+
+
+def test_only_the_services_load_what_services_need() -> None:
+    """Importing every command's module, and stage0's, loads no server, no gRPC and no protobuf."""
+    lines = (
+        "import os, sys",
+        f"sys.path += [{str(ROOT)!r}, *{[p for p in sys.path if p.endswith('site-packages')]!r}]",
+        "for package in ('cli', 'stage0', 'formats'):",
+        f"    for name in sorted(os.listdir(os.path.join({str(ROOT)!r}, 'rktpy', package))):",
+        "        if name.endswith('.py') and name != '__init__.py':",
+        "            __import__(f'rktpy.{package}.{name[:-3]}')",
+        "print(*sorted(set(sys.modules) & {'grpc', 'google.protobuf', 'http.server', 'socketserver', 'asyncio'}))",
+    )
+    done = subprocess.run([PYTHON, "-I", "-S", "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "\n"

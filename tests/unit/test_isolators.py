@@ -288,3 +288,29 @@ def test_bad_flags(flags: dict[str, Any], message: str) -> None:
 def test_single_builders() -> None:
     assert isolator_flags.cpu_isolator("250m").parsed == isolators.CPU(250, 250)
     assert isolator_flags.caps_remove_isolator(("CAP_KILL",)).parsed == isolators.CapsRemove(("CAP_KILL",))
+
+
+def test_landlock() -> None:
+    value = {"read": ["/usr", "/etc"], "bind": [80, 0], "exec": []}
+    parsed = isolator("rktpy/landlock", value).parsed
+    assert parsed == isolators.Landlock(read=("/usr", "/etc"), exec=(), bind=(80, 0))
+    assert isolator("rktpy/landlock", value).to_dict() == {"name": "rktpy/landlock", "value": value}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({}, "must say what is restricted"),
+        ([], "must be an object"),
+        ({"read": ["/"], "udp": [1]}, "udp: is unknown"),
+        ({"read": ["usr"]}, "read[0]: must be an absolute path"),
+        ({"read": ["/a\0"]}, "read[0]: contains a NUL"),
+        ({"write": "/"}, "write: must be an array"),
+        ({"bind": [65536]}, "bind[0]: must be between 0 and 65535"),
+        ({"connect": [True]}, "connect[0]: must be an integer"),
+    ],
+)
+def test_landlock_values_that_are_wrong(value: object, message: str) -> None:
+    with pytest.raises(FormatError) as caught:
+        isolator("rktpy/landlock", value)
+    assert message in str(caught.value)

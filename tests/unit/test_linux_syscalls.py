@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import functools
 import inspect
 import os
 import signal
 import struct
 import subprocess
 import sys
+import threading
+import traceback
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -133,6 +137,130 @@ def test_pidfd(calls: ModuleType) -> None:
         os.close(fd)
 
 
+def in_one_thread(test: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+    """Run a test in a fork of this process: there it is the only thread, which a worker of pytest-xdist is not."""
+
+    @functools.wraps(test)
+    def forked(calls: ModuleType) -> None:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                test(calls)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+                sys.stderr.flush()
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "see the traceback on stderr"
+
+    return forked
+
+
+def cloned(calls: ModuleType, flags: int, function: Callable[[], int]) -> int:
+    """Exit status of ``function`` in a process that clone3 made, waited for through its descriptor."""
+    pid, pidfd = calls.clone3(flags, -1)
+    if pid == 0:
+        status = 99
+        try:
+            status = function() if pidfd == -1 else 98
+        finally:
+            os._exit(status)
+    try:
+        assert not os.get_inheritable(pidfd)
+        found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    finally:
+        os.close(pidfd)
+    assert found is not None and found.si_pid == pid
+    return found.si_status
+
+
+def alone(function: Callable[[], None]) -> None:
+    """Call ``function`` in a process of one thread, whatever other tests have left in this one."""
+
+    def child() -> int:
+        function()
+        return 0
+
+    assert in_child(child) == 0
+
+
+@in_one_thread
+def test_clone3_forks_the_interpreter(calls: ModuleType) -> None:
+    def inside() -> None:
+        seen: list[str] = []
+        os.register_at_fork(
+            before=lambda: seen.append("before"),
+            after_in_parent=lambda: seen.append("parent"),
+            after_in_child=lambda: seen.append("child"),
+        )
+        assert cloned(calls, 0, lambda: 7 if seen[-2:] == ["before", "child"] else 1) == 7
+        assert seen[-2:] == ["before", "parent"]
+        assert cloned(calls, 0, lambda: 0 if threading.get_native_id() == os.getpid() else 1) == 0
+
+    alone(inside)
+
+
+@in_one_thread
+def test_the_clone_can_raise_a_signal_and_fork(calls: ModuleType) -> None:
+    def child() -> int:
+        caught: list[int] = []
+        signal.signal(signal.SIGUSR1, lambda number, _frame: caught.append(number))
+        signal.raise_signal(signal.SIGUSR1)  # goes to the thread whose number the C library remembers
+        return 0 if caught and subprocess.run(["true"]).returncode == 0 else 1
+
+    def inside() -> None:
+        assert cloned(calls, 0, child) == 0
+
+    alone(inside)
+
+
+@pytest.mark.root
+@in_one_thread
+def test_clone3_into_namespaces(calls: ModuleType) -> None:
+    names = ("pid", "mnt", "uts", "ipc", "net", "cgroup")
+    outside = {name: os.readlink(f"/proc/self/ns/{name}") for name in names}
+    flags = c.CLONE_NEWPID | c.CLONE_NEWNS | c.CLONE_NEWUTS | c.CLONE_NEWIPC | c.CLONE_NEWNET | c.CLONE_NEWCGROUP
+
+    def child() -> int:
+        if os.getpid() != 1:
+            return 1
+        return sum(os.readlink(f"/proc/self/ns/{name}") == link for name, link in outside.items() if name != "pid")
+
+    def inside() -> None:
+        assert cloned(calls, flags, child) == 0
+
+    alone(inside)
+
+
+@in_one_thread
+def test_clone3_says_why_it_fails(calls: ModuleType) -> None:
+    def inside() -> None:
+        for flags in (0x100, c.CLONE_NEWNS | c.CLONE_FS):  # CLONE_VM; a pair that the kernel refuses
+            with pytest.raises(OSError) as raised:
+                calls.clone3(flags, -1)
+            assert raised.value.errno == errno.EINVAL
+        with open("/dev/null") as file, pytest.raises(OSError) as raised:
+            calls.clone3(0, file.fileno())
+        assert raised.value.errno == errno.EBADF
+
+    alone(inside)
+
+
+def test_the_fallback_does_not_clone_threads() -> None:
+    release = threading.Event()
+    thread = threading.Thread(target=release.wait)
+    thread.start()
+    try:
+        with pytest.raises(OSError, match="needs the C extension") as raised:
+            _ctypes.clone3(0, -1)
+    finally:
+        release.set()
+        thread.join()
+    assert raised.value.errno == errno.ENOSYS
+
+
 def test_close_range(calls: ModuleType) -> None:
     fds = [os.open("/dev/null", os.O_RDONLY) for _ in range(3)]
     os.set_inheritable(fds[0], True)
@@ -187,3 +315,70 @@ def test_seccomp_filter_is_installed(calls: ModuleType) -> None:
 
     os.uname()
     assert in_child(child) == errno.ENOSYS
+
+
+def test_landlock_denies_what_no_rule_allows(calls: ModuleType, tmp_path: object) -> None:
+    try:
+        assert calls.landlock_create_ruleset(None, c.LANDLOCK_CREATE_RULESET_VERSION) >= 1
+    except OSError as error:
+        assert error.errno in (errno.ENOSYS, errno.EOPNOTSUPP)
+        pytest.skip("no Landlock in this kernel")
+    for name in ("allowed", "denied"):
+        os.mkdir(f"{tmp_path}/{name}")
+        with open(f"{tmp_path}/{name}/file", "w") as file:
+            file.write(name)
+
+    def child() -> int:
+        handled = c.LANDLOCK_ACCESS_FS_READ_FILE
+        ruleset = calls.landlock_create_ruleset(struct.pack("=Q", handled), 0)
+        directory = os.open(f"{tmp_path}/allowed", os.O_PATH)
+        calls.landlock_add_rule(ruleset, c.LANDLOCK_RULE_PATH_BENEATH, struct.pack("=Qi", handled, directory), 0)
+        calls.prctl(c.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        calls.landlock_restrict_self(ruleset, 0)
+        os.close(os.open(f"{tmp_path}/allowed/file", os.O_RDONLY))
+        try:
+            os.close(os.open(f"{tmp_path}/denied/file", os.O_RDONLY))
+        except PermissionError:
+            return 0
+        return 1
+
+    assert in_child(child) == 0
+
+
+def test_landlock_says_what_is_wrong(calls: ModuleType) -> None:
+    for call in (
+        lambda: calls.landlock_create_ruleset(b"\0" * 8192, 0),
+        lambda: calls.landlock_add_rule(-1, 1, b"x" * 65, 0),
+        lambda: calls.landlock_restrict_self(-1, 0),
+    ):
+        with pytest.raises(OSError) as raised:
+            call()
+        assert raised.value.errno in (errno.E2BIG, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+def test_a_session_keyring_of_our_own(calls: ModuleType) -> None:
+    def child() -> int:
+        try:
+            first = calls.keyctl_join(None)
+        except OSError as error:
+            return 50 if error.errno == errno.ENOSYS else 1
+        return 0 if 0 < first != calls.keyctl_join(None) else 2
+
+    status = in_child(child)
+    if status == 50:
+        pytest.skip("no keyrings in this kernel")
+    assert status == 0
+
+
+@pytest.mark.root
+def test_a_program_is_loaded_and_what_is_wrong_with_one_is_said(calls: ModuleType) -> None:
+    accepted = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 1, 0x95, 0, 0, 0)  # r0 = 1; exit
+    fd = calls.bpf_load(c.BPF_PROG_TYPE_CGROUP_DEVICE, accepted, "Apache-2.0", 0)
+    assert "anon_inode:bpf-prog" in os.readlink(f"/proc/self/fd/{fd}")
+    with pytest.raises(OSError) as raised:
+        calls.bpf_attach(fd, fd, c.BPF_CGROUP_DEVICE, c.BPF_F_ALLOW_MULTI)  # not a control group
+    os.close(fd)
+    assert raised.value.errno == errno.EBADF
+    with pytest.raises(OSError) as raised:
+        calls.bpf_load(c.BPF_PROG_TYPE_CGROUP_DEVICE, accepted[8:], "Apache-2.0", 0)  # r0 was never set
+    assert raised.value.errno in (errno.EACCES, errno.EINVAL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -12,12 +13,13 @@ import pytest
 
 from rktpy.errors import FormatError, NotEnforced, NotFoundError, RktpyError, UsageError
 from rktpy.formats.stage1 import EntryPoints
+from rktpy.formats.user_range import UserRange
 from rktpy.stage0 import dns, metadata, pod_states, pods, stage1_image
 from rktpy.stage0.dns import DNSMode
 from rktpy.stage0.mounts import mounts_below
 from rktpy.stage0.options import Globals, InsecureOptions, RunOptions, Stage1Choice
 from rktpy.stage0.overlay import why_not
-from rktpy.stage0.private_users import UserRange, random_range
+from rktpy.stage0.private_users import _free_range
 from rktpy.stage0.run import check_promises, net_list, run_arguments
 from rktpy.stage0.stage1_image import Stage1
 
@@ -174,7 +176,7 @@ def choose(choice: Stage1Choice | None = None, **g: Any) -> Stage1:
 
 def test_default_stage1(monkeypatch: pytest.MonkeyPatch) -> None:
     finder = Finder({}, monkeypatch)
-    assert choose() == Stage1(bundled="fly") and finder.asked == []
+    assert choose() == Stage1(bundled="systemd") and finder.asked == []
     assert choose(Stage1Choice(bundled="fly")) == Stage1(bundled="fly")
     with pytest.raises(UsageError, match='no stage1 named "none" comes with rktpy'):
         choose(Stage1Choice(bundled="none"))
@@ -193,13 +195,26 @@ def test_stage1_by_flag(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         choose(Stage1Choice(name="example.com/other"))
 
 
-def test_rkts_own_names_mean_what_comes_with_rktpy(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("flavour", "bundled"), [("fly", "fly"), ("coreos", "systemd"), ("host", "systemd"), ("src", "systemd")])
+def test_rkts_own_names_mean_what_comes_with_rktpy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flavour: str, bundled: str
+) -> None:
     finder = Finder({}, monkeypatch)
-    assert choose(Stage1Choice(name="coreos.com/rkt/stage1-fly:1.30.0")) == Stage1(bundled="fly")
-    assert finder.asked == [("coreos.com/rkt/stage1-fly:1.30.0", "never", False)]
-    assert choose(Stage1Choice(from_dir="stage1-fly.aci")) == Stage1(bundled="fly")
-    finder.known["coreos.com/rkt/stage1-fly:1.30.0"] = "STORED"
-    assert choose(Stage1Choice(name="coreos.com/rkt/stage1-fly:1.30.0")) == Stage1(image_id="STORED")
+    name = f"coreos.com/rkt/stage1-{flavour}:1.30.0"
+    assert choose(Stage1Choice(name=name)) == Stage1(bundled=bundled)
+    assert choose(Stage1Choice(name=f"coreos.com/rkt/stage1-{flavour},arch=amd64")) == Stage1(bundled=bundled)
+    assert finder.asked[0] == (name, "never", False)
+    # A file that is not there; one that is there is meant itself.
+    file = tmp_path / f"stage1-{flavour}.aci"
+    assert choose(Stage1Choice(from_dir=file.name)) == choose(Stage1Choice(path=str(file))) == Stage1(bundled=bundled)
+    (tmp_path / "stage1.d").mkdir()
+    document = {"rktKind": "stage1", "rktVersion": "v1", "location": str(file)}
+    (tmp_path / "stage1.d" / "x.json").write_text(json.dumps(document))
+    assert choose(local_config=str(tmp_path)) == Stage1(bundled=bundled)
+    file.write_bytes(b"")
+    finder.known.update({str(file): "FILE", name: "STORED"})
+    assert choose(Stage1Choice(path=str(file))) == choose(local_config=str(tmp_path)) == Stage1(image_id="FILE")
+    assert choose(Stage1Choice(name=name)) == Stage1(image_id="STORED")
 
 
 def test_only_the_images_directory_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +245,7 @@ def test_configured_stage1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 
 def test_user_ranges() -> None:
-    users = random_range()
+    users = _free_range(set())
     assert users.count == 65536 and users.shift % 65536 == 0 and 0 < users.shift < 1 << 31
     assert UserRange.parse(str(users)) == users
     assert users.unshifted(users.shifted(1000)) == 1000
@@ -239,7 +254,7 @@ def test_user_ranges() -> None:
             users.shifted(wrong)
     with pytest.raises(RktpyError):
         users.unshifted(0)
-    for text in ("", "1", "a:b", "1:", "9" * 40 + ":1"):
+    for text in ("", "1", "a:b", "1:", "9" * 40 + ":1", "65536:0", "\u0661:\u0661"):
         with pytest.raises(FormatError):
             UserRange.parse(text)
 

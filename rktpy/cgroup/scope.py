@@ -1,0 +1,86 @@
+"""A scope of systemd's for a pod, with a subtree of control groups that systemd leaves to us.
+
+The call is ``StartTransientUnit`` of org.freedesktop.systemd1(5), made by busctl(1), as D-Bus is not worth a library for one
+message. Hot-path module.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from rktpy.cgroup.delegation import delegated
+from rktpy.cgroup.hierarchy import Hierarchy, discover
+from rktpy.errors import describe
+
+#: How long systemd may take to start the scope, in seconds.
+_PATIENCE = 10.0
+BUSCTL = ("busctl", "--system", "--quiet", f"--timeout={int(_PATIENCE)}")
+_DESTINATION = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
+
+
+def start_scope(name: str, description: str) -> tuple[tuple[Hierarchy, ...], str]:
+    """Have systemd move the calling process into a new scope ``name`` with ``Delegate=yes`` below machine.slice.
+
+    Returns the hierarchies as they are then, and why that failed, empty when it did not. The scope ends with the last process
+    in it, so nothing has to be written down for it.
+    """
+    problem = run_program(call(name, description, os.getpid()))
+    if problem:
+        return discover(), f"systemd gives no scope: {problem}"
+    deadline = time.monotonic() + _PATIENCE
+    while not _is_in(discover(), name):  # the call only queues the job
+        if time.monotonic() > deadline:
+            return discover(), f"systemd does not start {name}"
+        time.sleep(0.002)
+    # We are moved in one hierarchy after the other. When systemd answers again, it is done with that.
+    problem = run_program([*BUSCTL, "get-property", *_DESTINATION, "Version"])
+    return discover(), f"systemd gives no scope: {problem}" if problem else ""
+
+
+def _is_in(hierarchies: tuple[Hierarchy, ...], name: str) -> bool:
+    unit = delegated(hierarchies)
+    return unit is not None and unit.endswith(f"/{name}")
+
+
+def call(name: str, description: str, pid: int) -> list[str]:
+    """The arguments of busctl(1). The limits are set by us below the scope, so systemd sets none on it."""
+    properties = [
+        ("Description", "s", description),
+        ("Slice", "s", "machine.slice"),
+        ("Delegate", "b", "true"),
+        ("PIDs", "au", "1", str(pid)),
+        ("TasksMax", "t", str(2**64 - 1)),
+        ("CollectMode", "s", "inactive-or-failed"),
+    ]
+    arguments = [*BUSCTL, "call", *_DESTINATION, "StartTransientUnit", "ssa(sv)a(sa(sv))", name, "fail", str(len(properties))]
+    for one in properties:
+        arguments += one
+    return [*arguments, "0"]
+
+
+def run_program(argv: list[str]) -> str:
+    """Run a program; empty when it succeeded, else what it said last."""
+    reader, writer = os.pipe()
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_DUP2, writer, 2),
+    ]
+    said = b""
+    try:
+        try:
+            child = os.posix_spawnp(argv[0], argv, os.environ, file_actions=actions)
+        except OSError as error:
+            return f"{argv[0]}: {describe(OSError(error.errno, error.strerror))}"
+        finally:
+            os.close(writer)
+        while piece := os.read(reader, 4096):
+            said = (said + piece)[-4096:]
+    finally:
+        os.close(reader)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status == 0:
+        return ""
+    lines = said.decode("utf-8", "backslashreplace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), f"{argv[0]} ended with status {status}")

@@ -1,0 +1,157 @@
+"""The pod that this stage1 shall run, as the arguments and the pod's directory tell. Hot-path module."""
+
+from __future__ import annotations
+
+import os
+
+from rktpy.errors import Stage1Error, UsageError
+from rktpy.formats import stage1 as names
+from rktpy.formats.aci.types import parse_uuid
+from rktpy.formats.entry_arguments import parse_arguments, parse_pairs
+from rktpy.formats.user_range import UserRange
+from rktpy.isolate.pod_app import load_apps, read_file
+from rktpy.net.selection import parse_selection
+from rktpy.record import Record
+from rktpy.stage1.systemd.app_root import NameFiles
+from rktpy.stage1.systemd.pod_root import Sharing
+from rktpy.stage1.systemd.pod_units import OWN_SERVICES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktpy.formats.entry_arguments import Arguments
+    from rktpy.formats.pod import PodManifest
+    from rktpy.isolate.pod_app import PodApp
+    from rktpy.net.selection import Selection
+
+_BOOLEANS = (
+    "debug",
+    "interactive",
+    "disable-capabilities-restriction",
+    "disable-paths",
+    "disable-seccomp",
+    "mutable",
+    "strict",
+    "dry-run",
+)
+_VALUES = ("net", "private-users", "mds-token", "local-config", "hostname", "dns-conf-mode", "ipc")
+_DNS_MODES = {"resolv": ("host", "stage0", "none", "default"), "hosts": ("host", "stage0", "default")}
+#: In the pod's root: how apps get their /etc/resolv.conf and /etc/hosts, for those that are added later.
+NAMES_FILE = "rkt/names"
+_PROGRAMS = ("/usr/lib/systemd", "/lib/systemd")
+
+
+class Pod(Record):
+    """A pod and how it is run. ``directory`` is the pod's; ``private_users`` is ``shift:count`` or empty."""
+
+    uuid: str
+    directory: str
+    manifest: PodManifest
+    apps: tuple[PodApp, ...]
+    networks: Selection
+    local_config: str = ""
+    hostname: str = ""
+    names: NameFiles = NameFiles()
+    token: str = ""
+    private_users: str = ""
+    share_ipc: bool = False
+    interactive: bool = False
+    mutable: bool = False
+    strict: bool = False
+    debug: bool = False
+    no_capabilities: bool = False
+    no_seccomp: bool = False
+    protect_paths: bool = True
+
+    @property
+    def root(self) -> str:
+        """The path of the pod's own root."""
+        return f"{self.directory}/stage1/rootfs"
+
+    @property
+    def machine_id(self) -> str:
+        """The pod's machine ID (machine-id(5)): its UUID without dashes."""
+        return self.uuid.replace("-", "")
+
+    @property
+    def users(self) -> UserRange | None:
+        """The IDs of the pod's user namespace, None when it has none of its own. Raises FormatError."""
+        return UserRange.parse(self.private_users) if self.private_users else None
+
+    @property
+    def sharing(self) -> Sharing:
+        """Which namespaces are the pod's own."""
+        return Sharing(bool(self.private_users), not self.own_network, self.share_ipc)
+
+    @property
+    def own_network(self) -> bool:
+        """Whether the pod has a network namespace of its own."""
+        return not self.networks.host
+
+
+def run_arguments(argv: list[str]) -> Arguments:
+    """The arguments of ``run``. Raises UsageError."""
+    arguments = parse_arguments(argv, _BOOLEANS, _VALUES)
+    if len(arguments.rest) != 1:
+        raise UsageError("UUID is missing or malformed")
+    return arguments
+
+
+def load_pod(arguments: Arguments) -> Pod:
+    """The pod in the working directory. Raises RktpyError, OSError."""
+    uuid = parse_uuid(arguments.rest[0])
+    manifest, apps = load_apps(uuid)
+    mutable = arguments.is_set("mutable")
+    interactive = arguments.is_set("interactive")
+    if not apps and not mutable:
+        raise Stage1Error("the pod has no apps")
+    if interactive and len(apps) != 1:
+        raise Stage1Error("interactive mode needs exactly one app")
+    for app in apps:
+        check_app(app)
+    modes = parse_pairs(arguments.text("dns-conf-mode"), _DNS_MODES, "dns-conf-mode")
+    return Pod(
+        uuid=uuid,
+        directory=os.getcwd(),
+        manifest=manifest,
+        apps=apps,
+        networks=parse_selection(arguments.text("net", "default")),
+        local_config=arguments.text("local-config"),
+        hostname=arguments.text("hostname") or f"rkt-{uuid}",
+        names=NameFiles(modes["resolv"], modes["hosts"]),
+        token=arguments.text("mds-token"),
+        private_users=arguments.text("private-users"),
+        share_ipc=arguments.text("ipc") == "parent",
+        interactive=interactive,
+        mutable=mutable,
+        strict=arguments.is_set("strict"),
+        debug=arguments.is_set("debug"),
+        no_capabilities=arguments.is_set("disable-capabilities-restriction"),
+        no_seccomp=arguments.is_set("disable-seccomp"),
+        protect_paths=not arguments.is_set("disable-paths"),
+    )
+
+
+def check_app(app: PodApp) -> None:
+    """Refuse an app that cannot run, before anything is made for it. Raises Stage1Error."""
+    if f"{app.name}.service" in OWN_SERVICES:
+        raise Stage1Error(f"an app of this stage1 cannot be called {app.name}")
+    if not app.app.exec:
+        from rktpy.isolate.plan import shown
+
+        raise Stage1Error(
+            f'image {shown(app.runtime.image.name or app.runtime.image.id)} has an empty "exec" (try --exec=BINARY)'
+        )
+
+
+def recorded_names() -> NameFiles:
+    """What ``run`` was told about names for all apps of the pod in the working directory. Raises OSError."""
+    resolv, hosts = read_file(f"{names.STAGE1_ROOTFS}/{NAMES_FILE}").decode().split()
+    return NameFiles(resolv, hosts)
+
+
+def systemd_programs() -> str:
+    """The directory of the host's systemd. Raises Stage1Error."""
+    for directory in _PROGRAMS:
+        if os.access(f"{directory}/systemd", os.X_OK) and os.access(f"{directory}/systemd-journald", os.X_OK):
+            return directory
+    raise Stage1Error("no systemd is installed on this host: stage1-systemd runs the host's (try --stage1=fly)")

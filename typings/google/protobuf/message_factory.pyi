@@ -1,0 +1,3 @@
+from typing import Any
+
+def GetMessageClass(descriptor: Any) -> Any: ...
