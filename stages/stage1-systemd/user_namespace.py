@@ -7,9 +7,12 @@ its own files by a descriptor; the directories above it stay closed. Hot-path mo
 from __future__ import annotations
 
 import os
+from errno import EINVAL
 
+from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
 from rktpy.isolate.mounts import Bind
+from rktpy.isolate.plan import shown
 from rktpy.isolate.pod_app import PodApp
 from rktpy.isolate.root import Root
 from rktpy.isolate.userns import BecomeNamespaceRoot
@@ -78,5 +81,12 @@ def _moved(app: PodApp, directory: str) -> PodApp:
 
 def _opened(operation: Operation, here: str) -> Operation:
     if isinstance(operation, Bind) and not operation.source.startswith(f"{here}/"):
-        return operation.replace(namespace="").opened()
+        try:
+            return operation.replace(namespace="").opened()
+        except OSError as error:
+            if error.errno != EINVAL or operation.recursive:
+                raise
+            # The kernel shows nobody but the host's root what a mount hides (mount_namespaces(7)).
+            problem = "has mounts below it, which a pod with users of its own cannot leave out (try recursive=true)"
+            raise Stage1Error(f"{shown(operation.source)} {problem}") from None
     return operation

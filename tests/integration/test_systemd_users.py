@@ -104,6 +104,21 @@ def test_volumes(stored: Rktpy, tmp_path: Path) -> None:
     assert (source / "own").read_text() == "y\n" and not (source / "new").exists()
 
 
+def test_volumes_with_mounts_below(stored: Rktpy, tmp_path: Path) -> None:
+    """They come along; the kernel lets no pod with users of its own look behind them."""
+    below = tmp_path / "source/below"
+    below.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "below", below], check=True)
+    try:
+        (below / "file").write_text("inner\n")
+        volume = (f"--volume=v,kind=host,source={below.parent}", "--mount=volume=v,target=/v")
+        assert shell(stored, "cat /v/below/file", pod=(USERS, *volume)).stdout == "inner\n"
+        done = shell(stored, "echo ran", pod=(USERS, f"{volume[0]},recursive=false", volume[1]), status=254)
+        assert (done.stdout, done.stderr.count("\n")) == ("", 1) and "try recursive=true" in done.stderr
+    finally:
+        subprocess.run(["umount", below], check=True)
+
+
 def test_no_two_pods_share_users(stored: Rktpy, tmp_path: Path) -> None:
     ranges = set()
     pods = [Running(stored, tmp_path, "exec sleep 60", pod=(USERS,)) for _ in range(3)]
