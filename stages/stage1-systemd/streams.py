@@ -10,6 +10,9 @@ import os
 
 from rktpy.formats import stage1 as names
 
+# Not when it is needed: that may be inside the pod, where there is no Python.
+from rktpy.formats.cri_log import log_file_name
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.formats.pod import PodManifest
@@ -34,8 +37,6 @@ def log_file(app: PodApp) -> str:
     path = app.runtime.annotation(names.KUBERNETES_LOG_PATH) or ""
     if not path or not kubernetes_log_dir(app.manifest):
         return ""
-    from rktpy.formats.cri_log import log_file_name
-
     return log_file_name(path)
 
 
