@@ -24,7 +24,7 @@ from rktpy.fetch.reference import parse_reference
 from rktpy.formats import config, stage1
 from rktpy.formats.aci import isolators
 from rktpy.formats.aci.manifest import ImageManifest
-from rktpy.isolate.seccomp_names import DEFAULT_SET, EVERYTHING
+from rktpy.isolate.seccomp_names import EVERYTHING
 from rktpy.isolate.seccomp_sets import SETS
 from rktpy.stage0 import images, pod_states
 from rktpy.store import tree_ready
