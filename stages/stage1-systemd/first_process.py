@@ -199,7 +199,7 @@ def app_unit(app: PodApp, root: Root, restricted: Restricted, devices: tuple[str
     user = app_user(app, root)
     environment = app_environment(app.name, app.app, user)
     program = program_finder(app, root)(app.app.exec[0])
-    settings = Settings(app, restricted.machine, user.uid, root)
+    settings = Settings(app, restricted.machine, user.uid, root, added=restricted.mutable)
     lines = tuple(settings.lines)
     spec = AppUnit(
         app, user, environment, program, lines, restricted.mutable, restricted.interactive, devices, settings.restriction

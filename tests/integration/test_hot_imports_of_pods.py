@@ -35,7 +35,7 @@ _EVERY = """
 """
 _APP = """
     cgroup cgroup.hierarchy cgroup.subtree cgroup.walk formats.aci.isolators formats.aci.manifest formats.aci.quantity
-    formats.pod isolate.become isolate.capabilities isolate.environment isolate.executable isolate.labels isolate.pod_app
+    formats.pod isolate.capabilities isolate.environment isolate.executable isolate.labels isolate.pod_app
     isolate.privileges isolate.process isolate.seccomp_names isolate.seccomp_sets isolate.users stage1.systemd.finish
 """
 _MAKING = """
@@ -64,7 +64,7 @@ _APP_START = """
     store store.locks
 """
 _ENTER = """
-    cgroup.joining cli.enter isolate.entering isolate.seccomp isolate.syscall_table stage0.enter stage0.wait
+    cgroup.joining cli.enter isolate.become isolate.entering isolate.seccomp isolate.syscall_table stage0.enter stage0.wait
     stage1.systemd.app_process stage1.systemd.enter stage1.systemd.pod_process
 """
 EXACTLY = {
