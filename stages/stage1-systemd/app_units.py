@@ -250,16 +250,21 @@ def _confinement(spec: AppUnit) -> list[Setting]:
 def _streams(spec: AppUnit, *, handlers: bool = False) -> list[Setting]:
     app = spec.app
     if spec.interactive and not handlers:
-        return [("StandardInput", "tty"), ("StandardOutput", "tty"), ("StandardError", "tty"), ("TTYPath", f"/{TERMINAL}")]
+        return [*_terminal(f"/{TERMINAL}"), ("StandardInput", "tty"), ("StandardOutput", "tty"), ("StandardError", "tty")]
     modes = stream_modes(app)
     directory = f"/{names.IOMUX_DIR}/{app.name}"
-    settings: list[Setting] = [("TTYPath", f"{directory}/tty")] if "tty" in modes.values() and not handlers else []
+    settings = _terminal(f"{directory}/tty") if "tty" in modes.values() and not handlers else []
     for setting, name in (("StandardInput", "stdin"), ("StandardOutput", "stdout"), ("StandardError", "stderr")):
         mode = modes[name]
         if handlers and mode in ("tty", "stream"):
             mode = "null" if name == "stdin" else "journal"
         settings.append((setting, f"file:{directory}/{name}" if mode == "stream" else mode))
     return settings
+
+
+def _terminal(path: str) -> list[Setting]:
+    # A shell at a terminal ends when that hangs up, and ignores SIGTERM.
+    return [("TTYPath", path), ("SendSIGHUP", "yes")]
 
 
 def _valid(name: str) -> bool:
