@@ -13,15 +13,13 @@ import stat
 from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
 from rktpy.formats.aci.isolators import LANDLOCK_NAME
-from rktpy.isolate.become import HANDOFF_PROGRAM
 from rktpy.isolate.mounts import Bind, BindRoot, Mkdir, RemountReadonly, Symlink, Tmpfs
 from rktpy.isolate.plan import Operation, shown
 from rktpy.isolate.volumes import choose_mounts, volume_operations
 from rktpy.linux import constants as c
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_paths import TERMINAL
+from rktpy.stage1.systemd.pod_paths import CONFINE, TERMINAL
 from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, Sharing, device_nodes, working_directory
-from rktpy.stage1.systemd.resources import HANDOFF
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,8 +95,10 @@ def volumes(app: PodApp, mounts: tuple[VolumeMount, ...]) -> tuple[Operation, ..
     """What makes the app's volumes and puts them in place, and what else is taken from the host. Sources are paths of the
     host."""
     operations = volume_operations(mounts, app.directory, recursive=True)
-    if any(isolator.name == LANDLOCK_NAME for isolator in app.app.isolators) and os.path.exists(HANDOFF_PROGRAM):
-        operations.append(Bind(HANDOFF_PROGRAM, f"/{HANDOFF}", read_only=True))
+    if any(isolator.name == LANDLOCK_NAME for isolator in app.app.isolators):
+        from rktpy.isolate.landlock import confine_program
+
+        operations.append(Bind(confine_program(), f"/{CONFINE}", read_only=True))
     return tuple(operations)
 
 

@@ -18,7 +18,7 @@ from rktpy.formats import stage1 as names
 from rktpy.formats.stage1 import Enforcement
 from rktpy.isolate.plan import shown
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_paths import FIRST_FAILURE, METADATA_FILE, STATUS_SCRIPT, TERMINAL, WORKING_DIRECTORY
+from rktpy.stage1.systemd.pod_paths import CONFINE, FIRST_FAILURE, METADATA_FILE, STATUS_SCRIPT, TERMINAL, WORKING_DIRECTORY
 from rktpy.stage1.systemd.pod_units import APPS
 from rktpy.stage1.systemd.streams import mux_command, stream_modes, uses_mux
 from rktpy.stage1.systemd.unit_text import command, plain, quoted, unit
@@ -27,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rktpy.isolate.landlock import RestrictWithLandlock
     from rktpy.isolate.pod_app import PodApp
     from rktpy.isolate.users import User
 
@@ -53,13 +54,15 @@ class AppUnit(Record):
     mutable: bool = False
     interactive: bool = False
     device_nodes: tuple[str, ...] = ()
-    wrapper: tuple[str, ...] = ()
+    restriction: RestrictWithLandlock | None = None
 
     def command(self, program: str, argv: tuple[str, ...]) -> str:
         """The command line of a program of the app's. ``argv`` is with the program's name."""
-        if not self.wrapper:
+        if self.restriction is None:
             return command((program, *argv[1:]))
-        return command((*self.wrapper, program, program, *argv[1:]))
+        from rktpy.isolate.landlock import confined
+
+        return command(confined(self.restriction, f"/{CONFINE}", program, (program, *argv[1:])))
 
 
 def status_script() -> str:

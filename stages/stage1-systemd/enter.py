@@ -53,6 +53,7 @@ _POD_NAMESPACES = (("ipc", c.CLONE_NEWIPC), ("uts", c.CLONE_NEWUTS), ("net", c.C
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC
 _TIOCSCTTY = 0x540E
 _FORWARDED = (1, 2, 3, 15)  # HUP, INT, QUIT, TERM
+_SIGWINCH = 28
 
 
 def main(argv: list[str]) -> int:

@@ -201,7 +201,9 @@ def app_unit(app: PodApp, root: Root, restricted: Restricted, devices: tuple[str
     program = program_finder(app, root)(app.app.exec[0])
     settings = Settings(app, restricted.machine, user.uid, root)
     lines = tuple(settings.lines)
-    spec = AppUnit(app, user, environment, program, lines, restricted.mutable, restricted.interactive, devices, settings.wrapper)
+    spec = AppUnit(
+        app, user, environment, program, lines, restricted.mutable, restricted.interactive, devices, settings.restriction
+    )
     return spec, [*settings.report, *environment_report(app.name, environment)]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 from rktpy.cgroup.delegation import systemd_runs
-from rktpy.cgroup.scope import BUSCTL, run_program
 from rktpy.log import debug
 
 TYPE_CHECKING = False
@@ -24,6 +23,8 @@ def register(pod: Pod, pid: int) -> None:
     """Register the pod, whose first process is ``pid``, as ``rkt-<uuid>``. A failure is no reason not to run the pod."""
     if not systemd_runs() or not any(os.path.exists(f"{directory}/systemd-machined.service") for directory in _UNITS):
         return
+    from rktpy.cgroup.scope import run_program
+
     problem = run_program(call(pod, pid))
     if problem:
         debug("stage1", f"machined does not take the pod: {problem}")
@@ -31,6 +32,8 @@ def register(pod: Pod, pid: int) -> None:
 
 def call(pod: Pod, pid: int) -> list[str]:
     """The arguments of busctl(1)."""
+    from rktpy.cgroup.scope import BUSCTL
+
     identity = bytes.fromhex(pod.machine_id)
     return [
         *BUSCTL,

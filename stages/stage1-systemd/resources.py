@@ -33,13 +33,12 @@ from rktpy.stage1.systemd.pod_limits import OF_POD
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.formats.aci.isolators import Isolator
+    from rktpy.isolate.landlock import RestrictWithLandlock
     from rktpy.isolate.pod_app import PodApp
     from rktpy.isolate.root import Root
 
     Setting = tuple[str, str]
 
-#: In the root of an app that Landlock restricts: the program that does it.
-HANDOFF = "dev/.rktpy-handoff"
 #: systemd takes no quota under a thousandth of a second in a tenth.
 _LEAST_CPU = 10
 _CAPABILITIES = (names.CAPS_RETAIN_NAME, names.CAPS_REMOVE_NAME)
@@ -59,8 +58,8 @@ class Settings:
 
     def __init__(self, app: PodApp, machine: Machine, uid: int, root: Root) -> None:
         self.lines: list[Setting] = []
-        #: What stands before a program of the app's on a command line.
-        self.wrapper: tuple[str, ...] = ()
+        #: What the app's processes do to themselves first, because systemd has no setting for it.
+        self.restriction: RestrictWithLandlock | None = None
         self._root = root
         self.report: list[Enforcement] = []
         self._app = app
@@ -140,11 +139,7 @@ class Settings:
         self.report.append(entry)
         if operation is None:
             return
-        paths = [word for path, rights in operation.paths for word in (path, str(rights))]
-        ports = [str(word) for pair in operation.allowed_ports for word in pair]
-        counts = (str(len(operation.paths)), str(len(operation.allowed_ports)))
-        files = (str(operation.files), str(operation.ports))
-        self.wrapper = (f"/{HANDOFF}", "--landlock", *files, counts[0], *paths, counts[1], *ports)
+        self.restriction = operation
         # Else a process that is not the machine's administrator may not restrict itself.
         self.lines.append(("NoNewPrivileges", "yes"))
 

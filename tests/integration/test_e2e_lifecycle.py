@@ -158,7 +158,7 @@ def test_sigterm_to_run_reaches_the_app(stored: Rktpy, tmp_path: Path) -> None:
 
 
 def test_waiting(stored: Rktpy, tmp_path: Path) -> None:
-    with Running(stored, tmp_path, "sleep 0.4") as pod:
+    with Running(stored, tmp_path, "sleep 2") as pod:
         began = time.monotonic()
         done = stored("status", "--wait=50ms", pod.uuid, status=254)
         assert time.monotonic() - began < 5

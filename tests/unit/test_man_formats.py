@@ -327,16 +327,16 @@ def test_pod_files() -> None:
     from rktpy.isolate import volumes
     from rktpy.stage0 import metadata, pod_files, prepare
     from rktpy.stage1.fly import limits
-    from rktpy.stage1.systemd import app_units, finish, pod, pod_root, pod_units, streams
+    from rktpy.stage1.systemd import finish, pod, pod_paths, pod_root, streams
 
     more = {
         finish.CGROUPS_FILE,
-        app_units.STATUS_SCRIPT,
-        app_units.FIRST_FAILURE,
-        app_units.METADATA_FILE,
+        pod_paths.STATUS_SCRIPT,
+        pod_paths.FIRST_FAILURE,
+        pod_paths.METADATA_FILE,
         pod.NAMES_FILE,
-        pod_units.OVER_FIFO,
-        pod_units.UNITS_DIR,
+        pod_paths.OVER_FIFO,
+        pod_paths.UNITS_DIR,
         pod_root.KERNEL_PROC[1:],
         pod_root.KERNEL_SYS[1:],
         streams.PROGRAMS_DIR,
@@ -454,7 +454,7 @@ def test_systemd_units() -> None:
     for name in (*pod_units("/lib/systemd", ()), *[service.removesuffix(".service") for service in OWN_SERVICES]):
         known = "its sockets" if name.startswith("systemd-journald") and name.endswith(".socket") else name
         assert mentions("rktpy-systemd", known), name
-    for name in ("APP.service", "handlers@APP.service", "iomux@APP.service", "APP@PORT.socket"):
+    for name in ("APP.service", "handlers@APP.service", "failed@APP.service", "iomux@APP.service", "APP@PORT.socket"):
         assert name in WORDS["rktpy-systemd"], name
 
 
