@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     Setting = tuple[str, str]
 
+#: What the file of the first failure holds as long as no app has failed.
+NO_FAILURE = "-\n"
 _JOURNAL_SOCKETS = "systemd-journald.socket systemd-journald-dev-log.socket"
 #: What systemd would add to the environment.
 _OF_SYSTEMD = ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "LANG")
@@ -75,8 +77,9 @@ def status_script() -> str:
         f'if [ -n "$2" ]; then [ ! -e "/{names.STATUS_DIR}/$1" ] || exit 0\n'
         "EXIT_CODE=$MONITOR_EXIT_CODE EXIT_STATUS=$MONITOR_EXIT_STATUS; fi\n"
         f'if [ "$EXIT_CODE" = exited ]; then s=$EXIT_STATUS; else case $EXIT_STATUS in {cases} RTMIN*) s=34;; *) s=1;; esac; fi\n'
-        f'echo "$s" > "/{names.STATUS_DIR}/$1"\n'
-        f'[ "$s" = 0 ] || {{ set -C; echo "$s" > /{FIRST_FAILURE}; }} 2>/dev/null\n'
+        f'{{ echo "$s" > "/{names.STATUS_DIR}/$1"; }} 2>/dev/null\n'
+        # Written in place, which works on a full disk as well; the directory, in memory, tells who is the first.
+        f'[ "$s" = 0 ] || {{ mkdir /run/rktpy-failed && echo "$s" 1<> /{FIRST_FAILURE}; }} 2>/dev/null\n'
         "exit 0\n"
     )
 

@@ -64,7 +64,8 @@ _APP_START = """
     store store.locks
 """
 _ENTER = """
-    cgroup.joining cli.enter isolate.become isolate.entering isolate.seccomp isolate.syscall_table isolate.unwritable stage0.enter stage0.wait
+    cgroup.joining cli.enter isolate.become isolate.entering isolate.seccomp isolate.syscall_table isolate.unwritable
+    stage0.enter stage0.wait
     stage1.systemd.app_process stage1.systemd.enter stage1.systemd.pod_process
 """
 EXACTLY = {
