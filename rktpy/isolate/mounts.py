@@ -280,6 +280,26 @@ class WriteFile(Operation):
             os.close(path)
 
 
+class BindOnItself(Operation):
+    """Make ``target``, a directory or file that is there, a mount of its own: what becomes of those above does not concern it."""
+
+    target: str
+
+    def describe(self) -> str:
+        return f"bind {shown(self.target)} onto itself"
+
+    def execute(self, root: Root) -> None:
+        target = root.open(self.target)
+        try:
+            tree = syscalls.open_tree(target, "", _CLONE | c.AT_EMPTY_PATH)
+            try:
+                syscalls.move_mount(tree, "", target, "", _ATTACH)
+            finally:
+                os.close(tree)
+        finally:
+            os.close(target)
+
+
 class RemountReadonly(Operation):
     """Make what is mounted at ``target`` read-only. A plain directory is bound onto itself first, a missing one is left."""
 

@@ -12,8 +12,9 @@
         var/log/journal/<id>/      the pod's log
         opt/stage2/<app>/rootfs    the apps' roots
 
-What an app can reach is its own root, put together by :mod:`rktpy.stage1.systemd.app_root`. Protected paths as in rkt 1.30.
-Hot-path module.
+What an app can reach is its own root, put together by :mod:`rktpy.stage1.systemd.app_root`. Protected paths as in rkt 1.30, whose
+systemd-nspawn kept apps from the kernel's parameters as well: to write to those of the whole machine takes no capability, but to
+be its root. Hot-path module.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from __future__ import annotations
 import os
 import stat
 
-from rktpy.isolate.mounts import Bind, BindRoot, Filesystem, MaskPath, Mkdir, Mknod, RemountReadonly, Symlink, Tmpfs
+from rktpy.isolate.mounts import Bind, BindOnItself, BindRoot, Filesystem, MaskPath, Mkdir, Mknod, RemountReadonly, Symlink, Tmpfs
 from rktpy.linux import constants as c
 from rktpy.record import Record
 from rktpy.stage1.systemd.pod_paths import TERMINAL, WORKING_DIRECTORY
@@ -39,7 +40,7 @@ _PROGRAMS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec")
 _NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 _LINKS = (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"), ("ptmx", "pts/ptmx"))
 _TUN = ("net/tun", 10, 200)
-_READ_ONLY_PROC = ("bus", "sys/kernel/core_pattern", "sys/kernel/modprobe", "sys/vm/panic_on_oom", "sysrq-trigger")
+_READ_ONLY_PROC = ("acpi", "asound", "bus", "fs", "irq", "scsi", "sys", "sysrq-trigger")
 _HIDDEN_PROC = ("config.gz", "kallsyms", "sched_debug", "kcore", "kmem", "mem")
 _HIDDEN_SYS = ("firmware", "fs", "hypervisor", "module", "power")
 
@@ -157,6 +158,9 @@ def _kernel_for_apps(protect: bool, sharing: Sharing) -> Iterable[Operation]:
     yield _sysfs(KERNEL_SYS, sharing)
     if not protect:
         return
+    if not sharing.network:
+        # Of the pod's own network, for apps that may administer it.
+        yield BindOnItself(f"{KERNEL_PROC}/sys/net")
     for path in _READ_ONLY_PROC:
         yield RemountReadonly(f"{KERNEL_PROC}/{path}")
     for path in _HIDDEN_PROC:
