@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sysconfig
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,8 +17,10 @@ class Setting:
 
     def __init__(self, name: str) -> None:
         self.cache = Path(os.environ.get("RKTPY_BENCH_DIR", "/var/tmp/rktpy-bench"))
-        self.work = self.cache / f"work-{name}-{os.getpid()}"
-        self.work.mkdir(parents=True)
+        self.cache.mkdir(parents=True, exist_ok=True)
+        # Not by process ID: in the sandbox that is the same every time.
+        self.work = Path(tempfile.mkdtemp(prefix=f"work-{name}-", dir=self.cache))
+        self.work.chmod(0o755)
         self.data = self.work / "data"
         self.launcher = self.work / "rktpy"
         directories = [str(ROOT), sysconfig.get_path("platlib")]

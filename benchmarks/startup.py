@@ -43,8 +43,8 @@ def run_table(setting: Setting, rounds: int) -> str:
     common = ("run", "--rm", "--network=none", "--log-driver=none")
 
     bare = Contender(BARE, BARE_ARGV)
-    ours = Contender("rktpy run (fly, ACI)", setting.argv("run", aci, "--exec=/bin/true"))
-    ours_oci = Contender("rktpy run (fly, OCI)", setting.argv("run", oci, "--exec=/bin/true"))
+    ours = Contender("rktpy run (fly, ACI)", setting.argv("run", "--stage1=fly", aci, "--exec=/bin/true"))
+    ours_oci = Contender("rktpy run (fly, OCI)", setting.argv("run", "--stage1=fly", oci, "--exec=/bin/true"))
     contenders = [
         bare,
         ours,
@@ -67,7 +67,7 @@ def run_table(setting: Setting, rounds: int) -> str:
 
 
 def prepare_pods(setting: Setting, image: str, number: int) -> list[str]:
-    return [setting.call("prepare", "--quiet", image, "--exec=/bin/true").strip() for _ in range(number)]
+    return [setting.call("prepare", "--quiet", "--stage1=fly", image, "--exec=/bin/true").strip() for _ in range(number)]
 
 
 def listing_table(setting: Setting, image: str, pods: int, rounds: int) -> str:
@@ -97,14 +97,14 @@ def removal_table(setting: Setting, image: str, rounds: int) -> str:
         uuids = []
         for _ in range(number):
             file = setting.work / "uuid"
-            setting.call("run", f"--uuid-file-save={file}", image, "--exec=/bin/true")
+            setting.call("run", "--stage1=fly", f"--uuid-file-save={file}", image, "--exec=/bin/true")
             uuids.append(file.read_text().strip())
         return uuids
 
     def make(key: str, number: int) -> None:
         pending[key] = ran(number)
 
-    prepare = Contender("prepare", setting.argv("prepare", "--quiet", image, "--exec=/bin/true"))
+    prepare = Contender("prepare", setting.argv("prepare", "--quiet", "--stage1=fly", image, "--exec=/bin/true"))
     one = Contender("rm, one pod", lambda: setting.argv("rm", *pending["one"]), before=lambda: make("one", 1))
     many = Contender(f"rm, {batch} pods", lambda: setting.argv("rm", *pending["many"]), before=lambda: make("many", batch))
     collect = Contender(f"gc, {batch} pods", setting.argv("gc", "--grace-period=0s"), before=lambda: make("gc", batch))

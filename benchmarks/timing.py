@@ -32,12 +32,20 @@ class Contender:
     status: int = 0
     times: list[float] = field(default_factory=list)
     rss: list[int] = field(default_factory=list)
+    started: int = 0
+    """When the last run was started, in nanoseconds of CLOCK_REALTIME."""
+
+    def reset(self) -> None:
+        """Forget the runs so far."""
+        self.times.clear()
+        self.rss.clear()
 
     def once(self) -> None:
         """Run it and note seconds from before fork to after wait, and the peak resident memory in KiB."""
         if self.before:
             self.before()
         argv = list(self.argv() if callable(self.argv) else self.argv)
+        self.started = time.time_ns()
         start = time.perf_counter()
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, **self.env}
@@ -69,8 +77,7 @@ def measure(contenders: list[Contender], rounds: int, warm_up: int = 1) -> None:
             contender.once()
         if number + 1 == warm_up:
             for contender in contenders:
-                contender.times.clear()
-                contender.rss.clear()
+                contender.reset()
 
 
 def table(title: str, contenders: list[Contender], unit: Contender, ours: Contender | None = None) -> str:

@@ -12,10 +12,16 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Protocol
 
 from rktpy.errors import ArchiveError
+from rktpy.formats.zstd_frames import ZstdFrames, frames
 from rktpy.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+else:
+    Protocol = object
 
 _INPUT = 1 << 19
 _OUTPUT = 1 << 18
@@ -87,14 +93,13 @@ class _Gunzip:
 
 
 class _Unzstd:
-    """pyzstd's decompressor of any number of frames in the shape of :class:`_Engine`: the end is an edge between frames."""
+    """An old pyzstd's decompressor of any number of frames in the shape of :class:`_Engine`; it ends between frames."""
 
     eof = False
     unused_data = b""
 
-    def __init__(self, pyzstd: Any, max_window_bytes: int) -> None:
-        # The window is a power of two, 1 KiB at least; frames that want a larger one are refused.
-        options = {int(pyzstd.DParameter.windowLogMax): min(31, max(10, max_window_bytes.bit_length() - 1))}
+    def __init__(self, pyzstd: Any, max_window_log: int) -> None:
+        options = {int(pyzstd.DParameter.windowLogMax): max_window_log}
         self._object: Any = pyzstd.EndlessZstdDecompressor(None, options)
         self.decompress: Callable[..., bytes] = self._object.decompress
 
@@ -175,7 +180,7 @@ class Decompressor:
             if engine.needs_input and not self._input:
                 self._input = self._take(_INPUT)
                 if not self._input:
-                    if isinstance(engine, _Unzstd) and engine.at_frame_edge:
+                    if isinstance(engine, ZstdFrames | _Unzstd) and engine.at_frame_edge:
                         return b""
                     raise ArchiveError(f"{self._what}: truncated {self.compression} data")
             data, self._input = self._input, b""
@@ -240,6 +245,11 @@ def _engines(compression: str, limits: Limits) -> tuple[Callable[[], _Engine] | 
 
         return lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, limits.max_window_bytes), (*broken, lzma.LZMAError)
     if compression == "zstd":
+        # The window is a power of two, 1 KiB at least; frames that want a larger one are refused.
+        window_log = min(31, max(10, limits.max_window_bytes.bit_length() - 1))
+        found = frames(window_log)
+        if found is not None:
+            return found[0], (*broken, found[1])
         pyzstd: Any = import_module("pyzstd")
-        return lambda: _Unzstd(pyzstd, limits.max_window_bytes), (*broken, pyzstd.ZstdError)
+        return lambda: _Unzstd(pyzstd, window_log), (*broken, pyzstd.ZstdError)
     return None, ()

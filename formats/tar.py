@@ -57,6 +57,10 @@ _TYPES = {
 }
 
 
+_NUMBERS = 4096
+"""How many different number fields are remembered."""
+
+
 class TarReader:
     """Reads entries in the order of the stream, without seeking.
 
@@ -74,6 +78,8 @@ class TarReader:
         self._globals: Records = {}
         self._globals_size = 0
         self._metadata = 0
+        # Modes, owners and times of header fields: few different ones make up an archive.
+        self._numbers: dict[bytes, int] = {}
         self._ended = False
 
     def next(self) -> TarEntry | None:
@@ -153,14 +159,15 @@ class TarReader:
         if long_name is not None:
             name = long_name
         link = link.split(b"\0", 1)[0] if long_link is None else long_link
+        numbers = self._numbers
         entry = TarEntry(
             name,
             kind,
-            number(mode, "mode") & 0o7777,
-            number(uid, "user id"),
-            number(gid, "group id"),
+            (numbers[mode] if mode in numbers else self._number(mode, "mode")) & 0o7777,
+            numbers[uid] if uid in numbers else self._number(uid, "user id"),
+            numbers[gid] if gid in numbers else self._number(gid, "group id"),
             number(size, "size") if kind == "file" else 0,
-            number(mtime, "modification time") * 1_000_000_000,
+            (numbers[mtime] if mtime in numbers else self._number(mtime, "modification time")) * 1_000_000_000,
             link,
             0,
             0,
@@ -227,6 +234,12 @@ class TarReader:
     def remaining(self) -> int:
         """How many bytes of data of the current entry have not been read."""
         return self._left
+
+    def _number(self, field: bytes, what: str) -> int:
+        if len(self._numbers) >= _NUMBERS:
+            self._numbers.clear()
+        value = self._numbers[field] = number(field, what)
+        return value
 
     def _fill(self) -> None:
         self._buffer = self._source(_READ)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from posix import _exit
 
 from rktpy.cli.commands import ROOT
 from rktpy.cli.output import OutputClosed, out
@@ -111,7 +112,14 @@ def console() -> None:
     """Entry point of the ``rktpy`` program."""
     # Commands are short and make few cycles; looking for them every 700 objects takes some per cent of their time.
     gc.set_threshold(50_000, 20, 20)
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        status = status or _OUTPUT_CLOSED
+    # Nothing is left to be done, and taking the interpreter apart would take some milliseconds more.
+    _exit(status)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from rktpy.formats.aci.types import NameValue
     from rktpy.store.image_record import ImageRecord
+    from rktpy.store.listing import ImageFacts
     from rktpy.store.store import Store
 
 APPC_VERSION = "0.8.11"
@@ -20,8 +21,9 @@ _DOCKER_VERSION = "2"
 _SECOND_NS = 1_000_000_000
 
 
-def image_message(store: Store, image_id: str) -> Any:
+def image_message(store: Store, facts: ImageFacts) -> Any:
     """The ``Image`` of a stored image. Raises RktpyError."""
+    image_id = facts.id
     record = store.record(image_id)
     data = store.manifest_bytes(image_id)
     manifest = store.manifest(image_id)
@@ -32,7 +34,7 @@ def image_message(store: Store, image_id: str) -> Any:
         version=manifest.label("version") or "latest",
         import_timestamp=record.import_time // _SECOND_NS,
         manifest=data,
-        size=record.size,
+        size=facts.size,
         annotations=key_values(manifest.annotations),
         labels=key_values(manifest.labels),
     )

@@ -5,17 +5,17 @@ Source: rkt 1.30 ``rkt/api_service.go``. rkt answers every failure with the code
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from rktpy import __version__
 from rktpy.api.filters import wants_image, wants_pod
+from rktpy.api.followers import Busy, Followers
 from rktpy.api.images import APPC_VERSION, image_message
-from rktpy.api.journal import Wanted, read_log
+from rktpy.api.logs import query, read_log
 from rktpy.api.pods import pod_message
-from rktpy.errors import AmbiguousError, InputError, NotFoundError, RktpyError, StateError, UsageError, innermost
+from rktpy.errors import AmbiguousError, InputError, NotFoundError, RktpyError, StateError, StoreError, UsageError, innermost
 from rktpy.formats.api import messages
 from rktpy.formats.api.v1alpha import METHODS, PACKAGE, SERVICE, VERSION
 from rktpy.log import note
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # Clients ask it for what rkt of that version can do; what follows the plus sign does not count (semver 2.0.0).
 RKT_VERSION = f"1.30.0+rktpy.{__version__}"
 _CODES: tuple[tuple[type[BaseException], grpc.StatusCode], ...] = (
+    (Busy, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (NotFoundError, grpc.StatusCode.NOT_FOUND),
     (UsageError, grpc.StatusCode.INVALID_ARGUMENT),
     (AmbiguousError, grpc.StatusCode.INVALID_ARGUMENT),
@@ -48,12 +49,11 @@ class PublicAPI:
         self._g = g
         self._insecure_flags = insecure_flags
         self._store = Store(g.data_dir, create=False)
-        self._streams = threading.BoundedSemaphore(streams)
-        self._closing = threading.Event()
+        self._followers = Followers(streams)
 
     def close(self) -> None:
         """Let those who follow logs end."""
-        self._closing.set()
+        self._followers.hang_up()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """The handler for a gRPC server."""
@@ -102,7 +102,7 @@ class PublicAPI:
         response = messages.ListImagesResponse()
         for facts in self._store.list_images():
             try:
-                message = image_message(self._store, facts.id)
+                message = image_message(self._store, facts)
             except NotFoundError:
                 continue  # removed meanwhile
             except RktpyError as error:
@@ -116,7 +116,11 @@ class PublicAPI:
 
     def InspectImage(self, request: Any, _context: grpc.ServicerContext) -> Any:
         """One image."""
-        return messages.InspectImageResponse(image=image_message(self._store, self._store.resolve_id(request.id)))
+        image_id = self._store.resolve_id(request.id)
+        for facts in self._store.list_images():
+            if facts.id == image_id:
+                return messages.InspectImageResponse(image=image_message(self._store, facts))
+        raise StoreError(f"the record of image {image_id} is damaged (see image check)")
 
     def ListenEvents(self, _request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         """Not implemented, as in rkt."""
@@ -127,25 +131,28 @@ class PublicAPI:
         for name in ("lines", "since_time", "until_time"):
             if getattr(request, name) < 0:
                 raise UsageError(f"{name} must not be negative")
-        if not self._streams.acquire(blocking=False):
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many logs are being read")
-        try:
-            with find_pod(self._g.data_dir, request.pod_id, "problem retrieving pod") as pod:
-                apps = pod.app_names() if pod.has_manifest else []
-                if request.app_name:
-                    if request.app_name not in apps:
-                        raise NotFoundError(f"app {quoted(request.app_name)} is not in pod {quoted(pod.uuid)}")
-                    apps = [request.app_name]
-                wanted = Wanted(apps, request.lines, request.since_time, request.until_time)
-                empty = True
-                goes_on = (lambda: bool(context.is_active()) and not self._closing.is_set()) if request.follow else None
-                for lines in read_log(pod, wanted, goes_on):
-                    empty = False
-                    yield messages.GetLogsResponse(lines=lines)
-                if empty:
-                    yield messages.GetLogsResponse()
-        finally:
-            self._streams.release()
+        wanted = query(
+            request.app_name,
+            lines=request.lines,
+            since_s=request.since_time,
+            until_s=request.until_time,
+            follow=request.follow,
+        )
+        with (
+            self._followers.place() as follower,
+            find_pod(self._g.data_dir, request.pod_id, "problem retrieving pod") as pod,
+        ):
+            # The apps of a mutable pod come and go; what they wrote stays.
+            if wanted.app and pod.has_manifest and not pod.is_mutable and wanted.app not in pod.app_names():
+                raise NotFoundError(f"app {quoted(wanted.app)} is not in pod {quoted(pod.uuid)}")
+            if not context.add_callback(follower.hang_up):
+                return  # the client is gone already
+            empty = True
+            for lines in read_log(pod, wanted, follower.fd):
+                empty = False
+                yield messages.GetLogsResponse(lines=lines)
+            if empty:
+                yield messages.GetLogsResponse()
 
 
 def _checked(name: str, method: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ from rktpy.errors import describe
 
 #: How long systemd may take to start the scope, in seconds.
 _PATIENCE = 10.0
-_BUSCTL = ("busctl", "--system", "--quiet", f"--timeout={int(_PATIENCE)}")
+BUSCTL = ("busctl", "--system", "--quiet", f"--timeout={int(_PATIENCE)}")
 _DESTINATION = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 
 
@@ -25,7 +25,7 @@ def start_scope(name: str, description: str) -> tuple[tuple[Hierarchy, ...], str
     Returns the hierarchies as they are then, and why that failed, empty when it did not. The scope ends with the last process
     in it, so nothing has to be written down for it.
     """
-    problem = _run(call(name, description, os.getpid()))
+    problem = run_program(call(name, description, os.getpid()))
     if problem:
         return discover(), f"systemd gives no scope: {problem}"
     deadline = time.monotonic() + _PATIENCE
@@ -34,7 +34,7 @@ def start_scope(name: str, description: str) -> tuple[tuple[Hierarchy, ...], str
             return discover(), f"systemd does not start {name}"
         time.sleep(0.002)
     # We are moved in one hierarchy after the other. When systemd answers again, it is done with that.
-    problem = _run([*_BUSCTL, "get-property", *_DESTINATION, "Version"])
+    problem = run_program([*BUSCTL, "get-property", *_DESTINATION, "Version"])
     return discover(), f"systemd gives no scope: {problem}" if problem else ""
 
 
@@ -53,13 +53,13 @@ def call(name: str, description: str, pid: int) -> list[str]:
         ("TasksMax", "t", str(2**64 - 1)),
         ("CollectMode", "s", "inactive-or-failed"),
     ]
-    arguments = [*_BUSCTL, "call", *_DESTINATION, "StartTransientUnit", "ssa(sv)a(sa(sv))", name, "fail", str(len(properties))]
+    arguments = [*BUSCTL, "call", *_DESTINATION, "StartTransientUnit", "ssa(sv)a(sa(sv))", name, "fail", str(len(properties))]
     for one in properties:
         arguments += one
     return [*arguments, "0"]
 
 
-def _run(argv: list[str]) -> str:
+def run_program(argv: list[str]) -> str:
     """Run a program; empty when it succeeded, else what it said last."""
     reader, writer = os.pipe()
     actions = [

@@ -22,7 +22,8 @@ from struct import pack
 
 from rktpy.errors import InputError
 from rktpy.formats.aci.isolators import SeccompRemove, SeccompRetain
-from rktpy.isolate.seccomp_sets import ALWAYS, SETS
+from rktpy.isolate.seccomp_names import DEFAULT_SET, expand
+from rktpy.isolate.seccomp_sets import ALWAYS
 from rktpy.isolate.syscall_table import TABLE
 from rktpy.linux import constants as c
 from rktpy.record import Record
@@ -30,9 +31,6 @@ from rktpy.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.formats.aci.isolators import Isolator
-
-DEFAULT_SET = "@rkt/default-whitelist"
-EVERYTHING = "@appc.io/all"
 
 _LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _AND = 0x54  # BPF_ALU | BPF_AND | BPF_K
@@ -110,24 +108,6 @@ def syscall_numbers(column: int) -> dict[str, int]:
         if number != "-":
             numbers[name] = int(number)
     return numbers
-
-
-def expand(entries: tuple[str, ...]) -> tuple[set[str], bool, list[str]]:
-    """Names of system calls for the entries of an isolator, whether they are all calls, and the entries that nobody knows."""
-    known = frozenset([word.partition("=")[0] for word in TABLE.split()])
-    names: set[str] = set()
-    everything = False
-    unknown: list[str] = []
-    for entry in entries:
-        if entry == EVERYTHING:
-            everything = True
-        elif entry in SETS:
-            names.update(SETS[entry].split())
-        elif entry in known:
-            names.add(entry)
-        else:
-            unknown.append(entry)
-    return names, everything, unknown
 
 
 def compile_isolators(isolator: Isolator | None, machine: str = "") -> Compiled:

@@ -4,7 +4,7 @@ Facts about others' defaults: rkt 1.30 took Docker's lists of 2016; programs of 
 (the C library dies without some of them), so those that Docker's profile allows today are added to the whitelist, and the
 newer calls that do what a listed one does are added to the blacklist. The ``@systemd`` sets are those of systemd 252.
 
-Hot-path module.
+Hot-path module: constants only.
 """
 
 _WHITELIST = (

@@ -1,8 +1,6 @@
 """System call numbers, generated from the headers of Linux 6.1 by tests/support/syscall_table.py. Do not edit.
 
-``name=x86_64/i386/aarch64``, ``-`` where an architecture does not have the call.
-
-Hot-path module.
+``name=x86_64/i386/aarch64``, ``-`` where an architecture does not have the call. Hot-path module.
 """
 
 TABLE = """

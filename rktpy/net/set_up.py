@@ -4,8 +4,8 @@ Order, so that gc can undo it after a kill at any instant: lock, write down wher
 down every attachment and ``net-info.json``, then ADD of one network after the other (CNI forbids it at the same time for one
 pod), each written down again with its result. On failure everything is undone before the error is raised.
 
-Source: rkt 1.30 ``networking/networking.go`` (Setup), ``portfwd.go`` for the network that ports are forwarded in. Hot-path
-module.
+Source: rkt 1.30 ``networking/networking.go`` (Setup), ``portfwd.go`` for the network that ports are forwarded in.
+Hot-path module.
 """
 
 from __future__ import annotations

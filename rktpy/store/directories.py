@@ -20,6 +20,7 @@ from rktpy.linux.remove_tree import remove_tree
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _KEPT = 96
+_AS_ROOT = os.geteuid() == 0 and os.getegid() == 0
 
 
 class Directory(NamedTuple):
@@ -166,4 +167,4 @@ def _owned(fd: int) -> bool:
     # A new file gets our group, or its directory's where that has the setgid bit or the file system is mounted so. A directory
     # also gets the bit itself.
     status = os.fstat(fd)
-    return status.st_gid == 0 and not status.st_mode & stat.S_ISGID and os.geteuid() == 0 and os.getegid() == 0
+    return _AS_ROOT and status.st_gid == 0 and not status.st_mode & stat.S_ISGID

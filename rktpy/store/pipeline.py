@@ -12,15 +12,22 @@ import os
 from collections import deque
 from collections.abc import Callable
 from threading import Condition, Thread
-from typing import Protocol, Self, runtime_checkable
 
 from rktpy.errors import FetchError
 from rktpy.formats.decompress import open_stream
 from rktpy.record import Record
 from rktpy.store.limits import Limits
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol, Self
+else:
+    Protocol = object
+
 _CHUNK = 1 << 20
 _QUEUED = 4
+# The largest block for which malloc learns, see retain_memory.
+_LARGE = 30 << 20
 
 
 class Readable(Protocol):
@@ -35,13 +42,12 @@ class Readable(Protocol):
         ...
 
 
-@runtime_checkable
-class Cancellable(Protocol):
+class Cancellable:
     """A source whose reads may wait for long."""
 
     def cancel(self) -> None:
         """Make a read that waits in another thread end with an error."""
-        ...
+        raise NotImplementedError
 
 
 class LayerSource(Record):
@@ -142,7 +148,7 @@ class GrowingFile:
             self._changed.notify_all()
 
 
-class _GrowingReader:
+class _GrowingReader(Cancellable):
     def __init__(self, file: GrowingFile) -> None:
         self._file = file
         self._offset = 0
@@ -207,6 +213,15 @@ class _Channel:
         with self._changed:
             self._broken = True
             self._changed.notify()
+
+
+def retain_memory() -> None:
+    """Have malloc keep what is freed, instead of giving it back to the kernel, which would clear the same pages again and again.
+
+    glibc takes the size of a large block that is freed as a sign of what will be asked for (mallopt(3), M_MMAP_THRESHOLD and
+    M_TRIM_THRESHOLD). The block is never touched, so it costs no memory.
+    """
+    bytes(_LARGE)
 
 
 class PlainStream:

@@ -15,7 +15,7 @@ from rktpy.formats.tar import TarReader
 from rktpy.linux.remove_tree import remove_contents
 from rktpy.record import Record
 from rktpy.store.limits import Limits, limits_in_force
-from rktpy.store.pipeline import LayerSource, PlainStream, Readable
+from rktpy.store.pipeline import LayerSource, PlainStream, Readable, retain_memory
 from rktpy.store.tree_size import measure
 from rktpy.store.unpack import Unpacker, UnpackOptions
 from rktpy.store.whitelist import AciSelection, Whitelists
@@ -139,6 +139,7 @@ class _Destination:
         self._stack = ExitStack()
 
     def __enter__(self) -> tuple[Unpacker, ExitStack]:
+        retain_memory()
         try:
             self._fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:

@@ -149,7 +149,7 @@ class StreamedTree:
             self._error = error
 
 
-class _LateReader:
+class _LateReader(Cancellable):
     """A layer that may not have started: opened by the first read, so that opening never keeps another layer waiting."""
 
     def __init__(self, tree: StreamedTree, digest: str) -> None:

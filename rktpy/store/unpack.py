@@ -110,13 +110,15 @@ class Unpacker:
     def finish(self) -> None:
         """Set what must come last: the modification times of directories, and attributes that files would inherit."""
         directories = self._directories
+        # Otherwise every directory that was made is still there.
+        look = directories.replaced
         path = b""
         try:
             for path, mtime_ns in sorted(directories.times.items()):
                 above, _, name = path.rpartition(b"/")
                 if path and (parent := directories.existing(above)) is not None:
                     try:
-                        if stat.S_ISDIR(os.stat(name, dir_fd=parent.fd, follow_symlinks=False).st_mode):
+                        if not look or stat.S_ISDIR(os.stat(name, dir_fd=parent.fd, follow_symlinks=False).st_mode):
                             os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=parent.fd, follow_symlinks=False)
                     except FileNotFoundError:
                         pass  # removed again by a later layer

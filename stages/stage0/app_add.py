@@ -24,12 +24,11 @@ from rktpy.log import debug, note
 from rktpy.stage0 import app_files, images, mutable, podmanifest
 from rktpy.stage0.app_rm import remove_files, tell_stage1
 from rktpy.stage0.crossing import call_app, in_namespace, require_success
+from rktpy.stage0.mtab import link_mtab
 from rktpy.stage0.overlay import mount_overlay, writable_overlay
 from rktpy.stage0.pods import find_pod
 from rktpy.stage0.prepare import Writer, image_tree
-from rktpy.stage0.private_users import pod_range
 from rktpy.stage0.replace_file import replace_file
-from rktpy.stage0.run import link_mtab
 from rktpy.store.store import Store
 
 TYPE_CHECKING = False
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from rktpy.stage0.options import AppOptions, Globals
     from rktpy.stage0.podmanifest import Image
     from rktpy.stage0.pods import Pod
+    from rktpy.stage0.private_users import UserRange
     from rktpy.store.locks import Lock
 
 
@@ -119,7 +119,7 @@ def _runtime_app(options: AppOptions, image: Image, pod_mounts: tuple[tuple[str,
 def _write_own(pod: Pod, store: Store, name: str, image: Image) -> str:
     """Write the app's files in the pod's own directory; the ID of the tree below its root, empty when that is a copy."""
     info = f"{APPS_INFO_DIR}/{name}"
-    writer = Writer(pod, pod.uses_overlay, pod_range(pod))
+    writer = Writer(pod, pod.uses_overlay, _users(pod))
     writer.directory(info)
     writer.file(f"{info}/manifest", image.data)
     if pod.uses_overlay:
@@ -131,11 +131,21 @@ def _write_own(pod: Pod, store: Store, name: str, image: Image) -> str:
     return ""
 
 
+def _users(pod: Pod) -> UserRange | None:
+    """The range of host IDs that the pod has, None when it is in the host's user namespace."""
+    if not pod.exists(PRIVATE_USERS_FILE):
+        return None
+
+    from rktpy.stage0.private_users import pod_range
+
+    return pod_range(pod)
+
+
 def _hand_over(g: Globals, store: Store, pod: Pod, app: RuntimeApp, image: Image, tree_id: str) -> None:
     """Give the app its root, mark it as created, and tell the stage1."""
     lower = f"{store.tree_path(tree_id)}/rootfs" if tree_id else ""
     foreign = pod.bundled_stage1 is None
-    users = pod_range(pod)
+    users = _users(pod)
 
     def place(pod_fd: int, base: str) -> None:
         directory = app_files.make_app_directory(pod_fd, base, app.name, image.data)

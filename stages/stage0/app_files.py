@@ -8,15 +8,9 @@ from __future__ import annotations
 
 import os
 
-from rktpy.formats.stage1 import APPS_INFO_DIR, ENV_DIR, OVERLAY_DIR, STAGE2_DIR, STATUS_DIR
+from rktpy.formats.stage1 import STAGE2_DIR, STATUS_DIR
 from rktpy.linux.constants import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
-from rktpy.linux.remove_tree import remove_tree
 from rktpy.linux.syscalls import openat2
-from rktpy.stage0.overlay import layer_dirs
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from rktpy.stage0.pods import Pod
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
@@ -94,45 +88,11 @@ def mark_started(pod_fd: int, base: str, app: str) -> None:
 
 def unmark_started(pod_fd: int, base: str, app: str) -> None:
     """Take :func:`mark_started` back, for an app that could not be started. Raises OSError."""
-    _remove_names(pod_fd, f"{base}/{STATUS_DIR}", (f"{app}-started",))
+    remove_names(pod_fd, f"{base}/{STATUS_DIR}", (f"{app}-started",))
 
 
-def remove_from_root(pod_fd: int, base: str, app: str) -> None:
-    """Remove what is below the stage1's root; what is not there is no error. Raises OSError."""
-    try:
-        fd = open_directory(pod_fd, f"{base}/{STAGE2_DIR}")
-    except FileNotFoundError:
-        pass
-    else:
-        try:
-            remove_tree(app, dir_fd=fd)
-        finally:
-            os.close(fd)
-    _remove_names(pod_fd, f"{base}/{STATUS_DIR}", (f"{app}-started", app, f"{app}-created"))
-    _remove_names(pod_fd, f"{base}/{ENV_DIR}", (app,))
-
-
-def remove_own(pod: Pod, app: str) -> None:
-    """Remove what the pod's own directory has of an app: changes, information. What is not there is no error. Raises OSError.
-
-    The information goes last, because it tells where the changes are.
-    """
-    tree_id = pod.tree_id(app)
-    if tree_id and "/" not in tree_id and tree_id != pod.stage1_tree_id:
-        layers = layer_dirs(tree_id, app)
-        for path in layers:
-            if pod.exists(path):
-                remove_tree(path, dir_fd=pod.fileno())
-        # Another app of the same image may still have its own there.
-        for path in (*[path.rpartition("/")[0] for path in layers], f"{OVERLAY_DIR}/{tree_id}"):
-            try:
-                os.rmdir(path, dir_fd=pod.fileno())
-            except OSError:
-                pass
-    remove_tree(f"{APPS_INFO_DIR}/{app}", dir_fd=pod.fileno())
-
-
-def _remove_names(pod_fd: int, directory: str, names: tuple[str, ...]) -> None:
+def remove_names(pod_fd: int, directory: str, names: tuple[str, ...]) -> None:
+    """Remove files of a directory; what is not there is no error. Raises OSError."""
     try:
         fd = open_directory(pod_fd, directory)
     except FileNotFoundError:

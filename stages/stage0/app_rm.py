@@ -12,8 +12,10 @@ from rktpy.errors import NotFoundError, RktpyError, StateError
 from rktpy.formats.stage1 import APPS_INFO_DIR, STAGE2_DIR
 from rktpy.linux.constants import MNT_DETACH
 from rktpy.linux.syscalls import umount2
-from rktpy.stage0 import app_files, mutable
-from rktpy.stage0.crossing import call_app, in_namespace, require_success
+from rktpy.stage0 import mutable
+from rktpy.stage0.app_files import open_directory
+from rktpy.stage0.app_removal import remove_from_root, remove_own
+from rktpy.stage0.crossing import NO_SUCH_UNIT, call_app, in_namespace, require_success
 from rktpy.stage0.pod_states import RUNNING, quoted
 from rktpy.stage0.pods import find_pod
 
@@ -21,9 +23,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.stage0.options import Globals
     from rktpy.stage0.pods import Pod
-
-#: What rkt's app/stop gives for an app that has no unit (systemctl).
-NO_SUCH_UNIT = 5
 
 
 def remove(g: Globals, uuid: str, app: str) -> None:
@@ -68,11 +67,11 @@ def remove_files(pod: Pod, app: str) -> None:
     def below_stage1(pod_fd: int, base: str) -> None:
         if pod.bundled_stage1 is None and pod.uses_overlay:
             _unmount(pod_fd, f"{base}/{STAGE2_DIR}/{app}")
-        app_files.remove_from_root(pod_fd, base, app)
+        remove_from_root(pod_fd, base, app)
 
     try:
         in_namespace(pod, below_stage1)
-        app_files.remove_own(pod, app)
+        remove_own(pod, app)
     except OSError as error:
         raise RktpyError("error removing app info directory") from error
 
@@ -80,11 +79,11 @@ def remove_files(pod: Pod, app: str) -> None:
 def _unmount(pod_fd: int, directory: str) -> None:
     """Take down the overlay of a foreign stage1's app, if it is mounted in this namespace."""
     try:
-        fd = app_files.open_directory(pod_fd, directory)
+        fd = open_directory(pod_fd, directory)
     except FileNotFoundError:
         return
     try:
-        root = app_files.open_directory(fd, "rootfs")
+        root = open_directory(fd, "rootfs")
         try:
             if os.fstat(root).st_dev != os.fstat(fd).st_dev:
                 umount2(f"/proc/self/fd/{root}", MNT_DETACH)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from rktpy.errors import RktpyError, StateError
 from rktpy.stage0 import app_files, mutable
-from rktpy.stage0.app_rm import NO_SUCH_UNIT
-from rktpy.stage0.crossing import call_app, in_namespace, require_success
+from rktpy.stage0.crossing import NO_SUCH_UNIT, call_app, in_namespace, require_success
 from rktpy.stage0.pod_states import quoted
 from rktpy.stage0.pods import find_pod
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 _ANNOTATION_PREFIX = INTERFACE_VERSION.rpartition("/")[0]
 _LARGEST_OUTPUT = 1 << 20
+#: What rkt's app/stop gives for an app that has no unit (systemctl).
+NO_SUCH_UNIT = 5
 
 
 def call_app(pod: Pod, name: str, app: str, arguments: list[str], *, interactive: bool = False, root_fd: int = -1) -> int:

@@ -19,10 +19,8 @@ from rktpy.fetch.reference import AppReference, ImageIDReference, Reference, URL
 from rktpy.formats import jsondoc
 from rktpy.formats.aci.types import NameValue
 from rktpy.log import debug
-from rktpy.stage0.signing_keys import key_states
 from rktpy.store.dependencies import MissingDependency, order
 from rktpy.trust.decision import INSECURE_IMAGE, OPENPGP, Decision, Image, SignatureFact, decide
-from rktpy.trust.keystore import Keystore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from rktpy.stage0.options import FetchOptions, Globals
     from rktpy.store.image_record import ImageRecord
     from rktpy.store.store import Store
+    from rktpy.trust.keystore import Keystore
 
 #: uname's machine -> appc's arch label (appc/spec ``schema/types/labels.go``).
 _ARCHES = {"x86_64": "amd64", "i686": "i386", "i586": "i386", "ppc64": "ppc64", "ppc64le": "ppc64le", "s390x": "s390x"}
@@ -61,6 +60,8 @@ def with_host_defaults(labels: tuple[NameValue, ...]) -> tuple[NameValue, ...]:
 
 def keystore(g: Globals) -> Keystore:
     """The keys that sign ACIs here."""
+    from rktpy.trust.keystore import Keystore
+
     return Keystore(g.system_config, g.local_config)
 
 
@@ -154,6 +155,8 @@ def _decide(g: Globals, store: Store, image: Image, evidence: tuple[dict[str, An
     now = int(time.time())
     if insecure or image.format != "aci":
         return decide(image, (), (), states={}, insecure_image=insecure, now=now)
+    from rktpy.stage0.signing_keys import key_states
+
     facts = tuple([SignatureFact.from_dict(one) for one in evidence if one.get("family") == OPENPGP])
     store_of_keys = keystore(g)
     keys = store_of_keys.keys_for(image.name)

@@ -80,14 +80,15 @@ def has_journal(pod: Pod) -> bool:
     return fd >= 0
 
 
-def entries(pod: Pod, query: Query) -> Iterator[list[Entry]]:
+def entries(pod: Pod, query: Query, hangup_fd: int = -1) -> Iterator[list[Entry]]:
     """The entries in the order of the journal, in batches: one ends where there is nothing more to read for the moment.
 
-    Refreshes the pod's state. Raises RktpyError when the journal cannot be read.
+    Following also ends when the descriptor ``hangup_fd`` becomes readable. Refreshes the pod's state. Raises RktpyError when the
+    journal cannot be read.
     """
     fd = _open(pod)
     while fd < 0:
-        if not query.follow or pod.refresh() != RUNNING or _is_over(query):
+        if not query.follow or pod.refresh() != RUNNING or _is_over(query) or _hung_up(hangup_fd):
             return
         time.sleep(_STARTING_S)
         fd = _open(pod)
@@ -95,7 +96,7 @@ def entries(pod: Pod, query: Query) -> Iterator[list[Entry]]:
         # It uses the descriptor as long as it is open, and does not close it.
         reader = journal.Reader(path=fd, converters=_CONVERTERS)
         try:
-            yield from _Journal(pod, query, reader).entries()
+            yield from _Journal(pod, query, reader, hangup_fd).entries()
         finally:
             reader.close()
     except OSError as error:
@@ -107,11 +108,30 @@ def entries(pod: Pod, query: Query) -> Iterator[list[Entry]]:
 def _open(pod: Pod) -> int:
     """The open directory of the journal, -1 when there is none."""
     try:
-        return open_directory(pod.fileno(), f"{pod.stage1_rootfs()}/{JOURNAL_DIR}/{pod.uuid.replace('-', '')}")
+        fd = open_directory(pod.fileno(), f"{pod.stage1_rootfs()}/{JOURNAL_DIR}/{pod.uuid.replace('-', '')}")
     except (FileNotFoundError, NotADirectoryError):
         return -1
     except OSError as error:
         raise RktpyError("cannot read the pod's journal") from error
+    try:
+        # sd_journal follows the links in it, and one to the host's own journal would show that as the pod's.
+        with os.scandir(fd) as files:
+            strange = [file.name for file in files if file.is_symlink()]
+    except OSError as error:
+        os.close(fd)
+        raise RktpyError("cannot read the pod's journal") from error
+    if strange:
+        os.close(fd)
+        raise RktpyError(f"the pod's journal has links in it: {', '.join(sorted(strange))}")
+    return fd
+
+
+def _hung_up(hangup_fd: int) -> bool:
+    if hangup_fd < 0:
+        return False
+    poll = select.poll()
+    poll.register(hangup_fd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _is_over(query: Query) -> bool:
@@ -119,8 +139,9 @@ def _is_over(query: Query) -> bool:
 
 
 class _Journal:
-    def __init__(self, pod: Pod, query: Query, reader: journal.Reader) -> None:
+    def __init__(self, pod: Pod, query: Query, reader: journal.Reader, hangup_fd: int) -> None:
         self._pod = pod
+        self._hangup_fd = hangup_fd
         self._query = query
         self._reader = reader
         self._apps = frozenset(pod.app_names())
@@ -139,7 +160,7 @@ class _Journal:
         with _End(self._pod) as end:
             while True:
                 # Looked at before the journal is: what was written before the end is read after it.
-                over = not follow or end.came() or _is_over(self._query)
+                over = not follow or end.came() or _is_over(self._query) or _hung_up(self._hangup_fd)
                 self._reader.process()
                 yield from self._present()
                 if over:
@@ -227,6 +248,8 @@ class _Journal:
         """Wait until the journal has changed, the pod has ended or the time is up."""
         poll = select.poll()
         poll.register(self._reader.fileno(), self._reader.get_events())
+        if self._hangup_fd >= 0:
+            poll.register(self._hangup_fd, select.POLLIN)
         limits = [self._reader.get_timeout_ms(), end.register(poll)]
         if self._query.until_us is not None:
             limits.append(max((self._query.until_us - time.time_ns() // 1000) // 1000 + 1, 0))

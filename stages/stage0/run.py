@@ -18,6 +18,7 @@ from rktpy.linux.constants import CLONE_NEWNS, MS_REC, MS_SHARED, MS_SLAVE
 from rktpy.linux.syscalls import mount, unshare
 from rktpy.log import debug, note
 from rktpy.stage0 import images, podmanifest, stage1_image
+from rktpy.stage0.mtab import link_mtab
 from rktpy.stage0.overlay import mount_overlay
 from rktpy.stage0.pod_files import TRUST_FILE
 from rktpy.stage0.pod_states import PREPARED, quoted
@@ -29,7 +30,6 @@ from rktpy.store.store import Store
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.formats.stage1 import EntryPoints
-    from rktpy.formats.user_range import UserRange
     from rktpy.stage0.dns import DNSMode
     from rktpy.stage0.options import Globals, PodOptions, RunOptions
     from rktpy.stage0.pods import Pod
@@ -330,25 +330,6 @@ def _copy_file(pod_fd: int, source: str, target: str) -> None:
         os.write(fd, data)
     finally:
         os.close(fd)
-
-
-def link_mtab(directory_fd: int, rootfs: str, users: UserRange | None = None) -> None:
-    """Give an image that has /etc but no /etc/mtab the usual link. Symbolic links of the image are not followed.
-
-    ``rootfs`` is the app's root relative to the open directory; ``users`` are the pod's, who are to own the link.
-    """
-    try:
-        root = os.open(f"{rootfs}/etc", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory_fd)
-    except OSError:
-        return
-    try:
-        os.symlink("../proc/self/mounts", "mtab", dir_fd=root)
-        if users is not None:
-            os.chown("mtab", users.shift, users.shift, dir_fd=root, follow_symlinks=False)
-    except OSError:
-        pass
-    finally:
-        os.close(root)
 
 
 def _dry_run(g: Globals, store: Store, pod: Pod, run: RunOptions, mode: DNSMode | None, *, strict: bool, remove: bool) -> int:

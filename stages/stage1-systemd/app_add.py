@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
     wanted, sharing = recorded_names(), Sharing(bool(arguments.text("private-users")))
     devices = volume_devices(mounts)
 
-    preload()
+    preload(app)
     if uses_mux(app):
         write_mux_programs(names.STAGE1_ROOTFS)
 

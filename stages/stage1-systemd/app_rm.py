@@ -15,7 +15,7 @@ from rktpy.linux.syscalls import umount2
 from rktpy.log import set_debug
 from rktpy.stage1.systemd.inside import in_pod, named_app
 from rktpy.stage1.systemd.manager import Manager, ManagerError
-from rktpy.stage1.systemd.pod_units import UNITS_DIR
+from rktpy.stage1.systemd.pod_paths import UNITS_DIR
 
 
 def main(argv: list[str]) -> int:
@@ -49,5 +49,7 @@ def main(argv: list[str]) -> int:
 
 
 def _belongs(unit: str, app: str) -> bool:
-    """Whether a unit file is one of the app's; no app has an ``@`` in its name."""
-    return unit == f"{app}.service" or unit.endswith(f"@{app}.service") or unit.startswith(f"{app}@")
+    """Whether a unit file is one of the app's; an app may be called as a template of ours, but has no ``@`` in its name."""
+    if unit.startswith(f"{app}@"):
+        return unit.endswith(".socket")
+    return unit == f"{app}.service" or unit.endswith(f"@{app}.service")

@@ -11,7 +11,7 @@ from rktpy.isolate.plan import shown
 from rktpy.log import set_debug
 from rktpy.stage1.systemd.inside import in_pod, named_app
 from rktpy.stage1.systemd.manager import Manager
-from rktpy.stage1.systemd.pod_units import UNITS_DIR
+from rktpy.stage1.systemd.pod_paths import UNITS_DIR
 
 
 def main(argv: list[str]) -> int:

@@ -18,7 +18,8 @@ from rktpy.formats import stage1 as names
 from rktpy.formats.stage1 import Enforcement
 from rktpy.isolate.plan import shown
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_units import APPS, TERMINAL
+from rktpy.stage1.systemd.pod_paths import CONFINE, FIRST_FAILURE, METADATA_FILE, STATUS_SCRIPT, TERMINAL, WORKING_DIRECTORY
+from rktpy.stage1.systemd.pod_units import APPS
 from rktpy.stage1.systemd.streams import mux_command, stream_modes, uses_mux
 from rktpy.stage1.systemd.unit_text import command, plain, quoted, unit
 
@@ -26,18 +27,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rktpy.isolate.landlock import RestrictWithLandlock
     from rktpy.isolate.pod_app import PodApp
     from rktpy.isolate.users import User
 
     Setting = tuple[str, str]
 
-STATUS_SCRIPT = "rkt/exited"
-FIRST_FAILURE = "rkt/first-failure"
-#: What that file holds as long as no app has failed.
+#: What the file of the first failure holds as long as no app has failed.
 NO_FAILURE = "-\n"
 _JOURNAL_SOCKETS = "systemd-journald.socket systemd-journald-dev-log.socket"
-#: In the pod's root: where the metadata service is, known only when the network is up.
-METADATA_FILE = "rkt/metadata"
 #: What systemd would add to the environment.
 _OF_SYSTEMD = ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "LANG")
 _SIGNALS = (
@@ -58,13 +56,15 @@ class AppUnit(Record):
     mutable: bool = False
     interactive: bool = False
     device_nodes: tuple[str, ...] = ()
-    wrapper: tuple[str, ...] = ()
+    restriction: RestrictWithLandlock | None = None
 
     def command(self, program: str, argv: tuple[str, ...]) -> str:
         """The command line of a program of the app's. ``argv`` is with the program's name."""
-        if not self.wrapper:
+        if self.restriction is None:
             return command((program, *argv[1:]))
-        return command((*self.wrapper, program, program, *argv[1:]))
+        from rktpy.isolate.landlock import confined
+
+        return command(confined(self.restriction, f"/{CONFINE}", program, (program, *argv[1:])))
 
 
 def status_script() -> str:
@@ -229,8 +229,7 @@ def _confinement(spec: AppUnit) -> list[Setting]:
         ("RootDirectoryStartOnly", "yes"),  # the shell that notes the end runs in the pod's root
         ("PrivateMounts", "yes"),
         ("MountAPIVFS", "no"),
-        # "-", because the shell that notes the end starts there as well, outside the app's root, and the app may have removed it.
-        ("WorkingDirectory", "-" + quoted_path(spec.app.app.working_directory or "/")),
+        ("WorkingDirectory", WORKING_DIRECTORY[0]),
         ("User", str(user.uid)),
         ("Group", str(user.gid)),
     ]
@@ -254,10 +253,10 @@ def _confinement(spec: AppUnit) -> list[Setting]:
 def _streams(spec: AppUnit, *, handlers: bool = False) -> list[Setting]:
     app = spec.app
     if spec.interactive and not handlers:
-        return [("StandardInput", "tty"), ("StandardOutput", "tty"), ("StandardError", "tty"), ("TTYPath", f"/{TERMINAL}")]
+        return [*_terminal(f"/{TERMINAL}"), ("StandardInput", "tty"), ("StandardOutput", "tty"), ("StandardError", "tty")]
     modes = stream_modes(app)
     directory = f"/{names.IOMUX_DIR}/{app.name}"
-    settings: list[Setting] = [("TTYPath", f"{directory}/tty")] if "tty" in modes.values() and not handlers else []
+    settings = _terminal(f"{directory}/tty") if "tty" in modes.values() and not handlers else []
     for setting, name in (("StandardInput", "stdin"), ("StandardOutput", "stdout"), ("StandardError", "stderr")):
         mode = modes[name]
         if handlers and mode in ("tty", "stream"):
@@ -266,9 +265,9 @@ def _streams(spec: AppUnit, *, handlers: bool = False) -> list[Setting]:
     return settings
 
 
-def quoted_path(path: str) -> str:
-    """A path for a setting that takes one and unquotes nothing (WorkingDirectory)."""
-    return path.replace("%", "%%")
+def _terminal(path: str) -> list[Setting]:
+    # A shell at a terminal ends when that hangs up, and ignores SIGTERM.
+    return [("TTYPath", path), ("SendSIGHUP", "yes")]
 
 
 def _valid(name: str) -> bool:

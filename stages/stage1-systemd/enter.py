@@ -3,7 +3,8 @@
 The command runs in the app's mount namespace and root, in the pod's other namespaces, in the app's control groups, with its
 user and groups, capabilities, system call filter, no-new-privileges, labels and environment; on a terminal of the pod's where
 ours is one. This process stays outside and waits. Nothing of ours is open in the command, and from the moment it is inside, its
-process cannot be traced by processes of the pod (CVE-2019-10144, -10145 and -10147 were rkt's failures to do these things).
+process cannot be traced by processes of the pod (CVE-2019-10144, -10145 and -10147 were rkt's failures to do these things). The
+interpreter that goes inside was executed from where nothing can write to it (:mod:`rktpy.isolate.unwritable`).
 Hot-path module.
 """
 
@@ -28,22 +29,25 @@ from rktpy.isolate.plan import shown
 from rktpy.isolate.pod_app import load_apps, read_file
 from rktpy.isolate.privileges import Restrictions, app_privileges
 from rktpy.isolate.root import Root
+from rktpy.isolate.unwritable import execute_unwritable, is_unwritable
 from rktpy.isolate.users import app_user
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
-from rktpy.log import note, set_debug
+from rktpy.log import debugging, note, set_debug
 from rktpy.stage1.systemd.app_process import open_app
-from rktpy.stage1.systemd.app_units import METADATA_FILE
+from rktpy.stage1.systemd.pod_paths import METADATA_FILE
+from rktpy.stage1.systemd.pod_process import first_process, open_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from signal import SIG_IGN, signal
+    from signal import SIG_IGN, SIGTERM, SIGWINCH, signal
     from typing import NoReturn
 
     from rktpy.isolate.pod_app import PodApp
 else:
-    from _signal import SIG_IGN, signal
+    from _signal import SIG_IGN, SIGTERM, SIGWINCH, signal
 
+_HERE = os.path.dirname(os.path.abspath(__file__))
 #: The pod's namespaces, and those that an app has of its own.
 _POD_NAMESPACES = (("ipc", c.CLONE_NEWIPC), ("uts", c.CLONE_NEWUTS), ("net", c.CLONE_NEWNET), ("cgroup", c.CLONE_NEWCGROUP))
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC
@@ -62,29 +66,14 @@ def main(argv: list[str]) -> int:
         set_debug(True)
     if not arguments.rest:
         raise UsageError("no command given")
+    if not is_unwritable():
+        execute_unwritable(["-IS", f"{_HERE}/enter", *(["--debug"] if debugging() else []), *argv])
     app = _app(arguments.text("appname"))
     monitor = open_holder(read_pid(names.PPID_FILE))
     if monitor is None:
         raise StateError("no process of the pod is running")
     with monitor, open_app(app.name) as process:
         return _run(Entrance(app, first_process(arguments.text("pid")), process), arguments.rest)
-
-
-def first_process(text: str) -> int:
-    """The pod's first process: the one that stage0 names. Raises UsageError, StateError when it is not the monitor's child."""
-    if not text.isascii() or not text.isdigit() or len(text) > 10:
-        raise UsageError(f"--pid {shown(text)} is not a process ID")
-    with open(f"/proc/{text}/stat", "rb", buffering=0) as file:
-        parent = int(file.read(4096).rpartition(b")")[2].split()[1])
-    if parent != read_pid(names.PPID_FILE):
-        raise StateError(f"process {text} is not the pod's")
-    return int(text)
-
-
-def open_user_namespace(first: int) -> int:
-    """The user namespace of the pod's first process, -1 when it is ours. Raises OSError."""
-    path = f"/proc/{first}/ns/user"
-    return os.open(path, _FLAGS) if os.readlink(path) != os.readlink("/proc/self/ns/user") else -1
 
 
 def _app(name: str) -> PodApp:
@@ -143,7 +132,7 @@ def _run(entrance: Entrance, command: list[str]) -> int:
 def _attend(master: int, pidfd: int) -> None:
     from rktpy.stage1.systemd.terminal import RawTerminal, copy_window_size, pump
 
-    signal(_SIGWINCH, lambda _number, _frame: copy_window_size(0, master))
+    signal(SIGWINCH, lambda _number, _frame: copy_window_size(0, master))
     for number in _FORWARDED:
         signal(number, lambda got, _frame: syscalls.pidfd_send_signal(pidfd, got, 0))
     with RawTerminal(0):
@@ -153,7 +142,7 @@ def _attend(master: int, pidfd: int) -> None:
 def _forward_signals(pidfd: int) -> None:
     """The command gets what is sent to us; the terminal's signals reach it by its process group."""
     for number in _FORWARDED:
-        if number == c.SIGTERM or not os.isatty(0):
+        if number == SIGTERM or not os.isatty(0):
             signal(number, lambda got, _frame: syscalls.pidfd_send_signal(pidfd, got, 0))
         else:
             signal(number, SIG_IGN)

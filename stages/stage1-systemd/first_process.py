@@ -12,13 +12,16 @@ import stat
 from rktpy.cgroup.subtree import write
 from rktpy.errors import Stage1Error, innermost
 from rktpy.formats import stage1 as names
+from rktpy.formats.aci.isolators import Landlock, SeccompRemove, SeccompRetain
 from rktpy.formats.stage1 import Enforcement, write_report
+from rktpy.isolate.capabilities import app_capabilities, capability_mask
 from rktpy.isolate.environment import app_environment, environment_file
 from rktpy.isolate.executable import find_executable
 from rktpy.isolate.labels import selinux_active
 from rktpy.isolate.mounts import Bind, PivotRoot
 from rktpy.isolate.plan import execute_plan, shown
 from rktpy.isolate.pod_app import append_file, write_file
+from rktpy.isolate.process import SetCaps
 from rktpy.isolate.root import Root
 from rktpy.isolate.users import app_user
 from rktpy.linux import constants as c
@@ -28,11 +31,11 @@ from rktpy.record import Record
 from rktpy.stage1.systemd.app_root import app_root, name_files, volume_devices, volumes
 from rktpy.stage1.systemd.app_units import AppUnit, app_units, environment_report
 from rktpy.stage1.systemd.pod_limits import set_pod_sysctls
+from rktpy.stage1.systemd.pod_paths import UNITS_DIR
 from rktpy.stage1.systemd.pod_root import pod_root
-from rktpy.stage1.systemd.pod_units import TARGET, UNITS_DIR
+from rktpy.stage1.systemd.pod_units import TARGET
 from rktpy.stage1.systemd.resources import Machine, Settings
 from rktpy.stage1.systemd.streams import KUBERNETES_LOGS, kubernetes_log_dir
-from rktpy.stage1.systemd.user_namespace import enter_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +50,12 @@ if TYPE_CHECKING:
     from rktpy.stage1.systemd.launch import Console, Pipes
     from rktpy.stage1.systemd.pod import Pod
 
+#: What systemd-nspawn(1) leaves to a container by default: loading modules, raw I/O, the clock and the like are not among it.
+_SYSTEMD_NEEDS = (
+    "AUDIT_CONTROL AUDIT_WRITE CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID IPC_OWNER KILL LEASE LINUX_IMMUTABLE MKNOD "
+    "NET_ADMIN NET_BIND_SERVICE NET_BROADCAST NET_RAW SETFCAP SETGID SETPCAP SETUID SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_NICE "
+    "SYS_PTRACE SYS_RESOURCE SYS_TTY_CONFIG"
+)
 _LARGEST_FD = 2**32 - 1
 _ENVIRONMENT = {
     "container": "rktpy",
@@ -89,6 +98,8 @@ def _become_systemd(
     os.umask(0o022)
     opened: dict[str, tuple[Operation, ...]] = {}
     if pod.users is not None:
+        from rktpy.stage1.systemd.user_namespace import enter_user_namespace
+
         pod, opened = enter_user_namespace(pod, mounts)
     with Root(pod.root) as root:
         own = pod_root(
@@ -116,8 +127,18 @@ def _become_systemd(
         for app, one in zip(pod.apps, roots, strict=True):
             execute_plan(name_files(app, pod.root, pod.names, has_resolv=has_resolv), one)
             one.close()
-        execute_plan((PivotRoot(),), root)
+        execute_plan((PivotRoot(), *_own_capabilities(pod)), root)
     _execute(pod, programs)
+
+
+def _own_capabilities(pod: Pod) -> tuple[Operation, ...]:
+    """What the pod's systemd keeps: what it needs itself and what its apps ask for. Apps of a mutable pod are not known yet."""
+    if pod.mutable or pod.no_capabilities:
+        return ()
+    mask = capability_mask(tuple(_SYSTEMD_NEEDS.split())).mask
+    for app in pod.apps:
+        mask |= app_capabilities(app.app.isolators).mask
+    return (SetCaps(mask),)
 
 
 class Restricted(Record):
@@ -134,9 +155,15 @@ def pod_machine(groups: Subtree | None, *, no_capabilities: bool, no_seccomp: bo
     return Machine(controllers, no_capabilities, no_seccomp, selinux_active())
 
 
-def preload() -> None:
-    """Import what :func:`set_up_units` imports only when it is needed, for a caller that goes where there is no Python."""
-    for name in ("labels", "landlock", "seccomp"):
+def preload(app: PodApp) -> None:
+    """Import what :func:`set_up_units` imports only when ``app`` needs it, for a caller that goes where there is no Python."""
+    modules = ["seccomp_names"]
+    for isolator in app.app.isolators:
+        if isinstance(isolator.parsed, Landlock):
+            modules.append("landlock")
+        elif isinstance(isolator.parsed, (SeccompRetain, SeccompRemove)):
+            modules.append("syscall_table")
+    for name in modules:
         __import__(f"rktpy.isolate.{name}")
 
 
@@ -172,9 +199,11 @@ def app_unit(app: PodApp, root: Root, restricted: Restricted, devices: tuple[str
     user = app_user(app, root)
     environment = app_environment(app.name, app.app, user)
     program = program_finder(app, root)(app.app.exec[0])
-    settings = Settings(app, restricted.machine, user.uid, root)
+    settings = Settings(app, restricted.machine, user.uid, root, added=restricted.mutable)
     lines = tuple(settings.lines)
-    spec = AppUnit(app, user, environment, program, lines, restricted.mutable, restricted.interactive, devices, settings.wrapper)
+    spec = AppUnit(
+        app, user, environment, program, lines, restricted.mutable, restricted.interactive, devices, settings.restriction
+    )
     return spec, [*settings.report, *environment_report(app.name, environment)]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rktpy.formats.entry_arguments import parse_arguments
 from rktpy.log import set_debug
+from rktpy.stage1.systemd.disconnect import disconnect
 from rktpy.stage1.systemd.finish import pod_groups
-from rktpy.stage1.systemd.network import disconnect
 
 
 def main(argv: list[str]) -> int:

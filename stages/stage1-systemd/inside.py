@@ -9,7 +9,7 @@ from rktpy.formats import stage1 as names
 from rktpy.isolate.plan import shown
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
-from rktpy.stage1.systemd.enter import first_process, open_user_namespace
+from rktpy.stage1.systemd.pod_process import first_process, open_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def in_pod(action: Callable[[], bytes]) -> bytes:
                 os.setresgid(0, 0, 0)
                 os.setgroups(())
                 os.setresuid(0, 0, 0)
+            # The pod's processes see us now: no tracing, nothing through our files in /proc.
+            syscalls.prctl(c.PR_SET_DUMPABLE, 0, 0, 0, 0)
             syscalls.setns(mounts, c.CLONE_NEWNS)
             _write(writer, action())
         except Exception as error:

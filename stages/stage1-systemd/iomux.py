@@ -54,6 +54,7 @@ _LARGEST_LINE = 48 << 10
 _INPUT_BACKLOG = 1 << 16
 _MOST_CLIENTS = 64
 _LAST_WORDS_S = 2.0
+_SIZE = (24, 80)  # of a terminal that nobody has told its size yet
 _MARKS = {"stdout": b"<6>", "stderr": b"<3>", "tty": b"<6>"}
 
 
@@ -75,7 +76,7 @@ class Log:
 
     def feed(self, data: bytes) -> None:
         """Take in output of the app; what is no whole line yet waits for the rest."""
-        if self.fd < 0:
+        if self.fd < 0 and self._copy is None:
             return
         lines, newline, rest = data.rpartition(b"\n")
         if newline:
@@ -97,7 +98,8 @@ class Log:
         text = lines.replace(b"\r\n", b"\n").removesuffix(b"\r")
         if self._copy is not None:
             self._copy(text, partial)
-        self.pending += self._mark + text.replace(b"\n", b"\n" + self._mark) + b"\n"
+        if self.fd >= 0:
+            self.pending += self._mark + text.replace(b"\n", b"\n" + self._mark) + b"\n"
 
     def flush(self) -> None:
         """Write as much as can be written now."""
@@ -105,7 +107,6 @@ class Log:
             # Nobody reads it any more.
             self.fd = -1
             self.pending.clear()
-            self._line = b""
 
 
 class Client:
@@ -244,8 +245,7 @@ class WindowSize(Endpoint):
     def take(self, data: bytes) -> None:
         words = data.rstrip(b"\n").rpartition(b"\n")[2].split()
         if len(words) == 2 and all(word.isdigit() and len(word) < 6 for word in words):
-            rows, columns = (min(int(word), 65535) for word in words)
-            ioctl(self._terminal, termios.TIOCSWINSZ, pack("HHHH", rows, columns, 0, 0))
+            _set_size(self._terminal, *[min(int(word), 65535) for word in words])
 
 
 def open_cri_log(path: str) -> Callable[[str], Copy]:
@@ -268,11 +268,16 @@ def _append(fd: int, data: bytes) -> None:
         pass  # a full disk must not end the app
 
 
+def _set_size(terminal: int, rows: int, columns: int) -> None:
+    ioctl(terminal, termios.TIOCSWINSZ, pack("HHHH", rows, columns, 0, 0))
+
+
 def make_endpoints(streams: list[str], copier: Callable[[str], Copy] | None = None) -> list[Endpoint]:
     """Make everything in the working directory. Raises OSError."""
     if streams == ["tty"]:
         terminal, app_side = os.openpty()
         os.set_blocking(terminal, False)
+        _set_size(terminal, *_SIZE)
         # Kept open here too, so that the terminal outlives an app that is started again.
         _replace("tty")
         os.symlink(os.ttyname(app_side), "tty")

@@ -9,8 +9,7 @@ from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
 from rktpy.linux import constants as c
 from rktpy.record import Record
-from rktpy.stage1.systemd.app_units import FIRST_FAILURE
-from rktpy.stage1.systemd.pod_units import OVER_FIFO
+from rktpy.stage1.systemd.pod_paths import FIRST_FAILURE, OVER_FIFO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

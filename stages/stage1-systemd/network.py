@@ -7,17 +7,14 @@ import os
 from rktpy.formats import stage1 as names
 from rktpy.isolate.pod_app import append_file, write_file
 from rktpy.record import Record
-from rktpy.stage1.systemd.app_units import METADATA_FILE
 from rktpy.stage1.systemd.pod_limits import bandwidth_report, wanted_bandwidth
+from rktpy.stage1.systemd.pod_paths import METADATA_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.formats.stage1 import Enforcement
     from rktpy.net.set_up import PodNetworks
     from rktpy.stage1.systemd.pod import Pod
-
-#: What the pod's directory has when there are networks to take down.
-_TRACES = (names.NETNS_FILE, names.NET_INFO_FILE)
 
 
 class Connected(Record):
@@ -71,16 +68,3 @@ def _write_names(pod: Pod, networks: PodNetworks) -> bool:
 
     append_file(f"{names.STAGE1_ROOTFS}/{names.RESOLV_CONF}", resolv_conf(dns, network))
     return True
-
-
-def disconnect() -> None:
-    """Disconnect the pod in the working directory from all networks. May be called again. Raises RktpyError, OSError."""
-    if not any(os.path.exists(name) for name in _TRACES):
-        return
-    from rktpy.net.tear_down import tear_down
-
-    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        tear_down(here)
-    finally:
-        os.close(here)

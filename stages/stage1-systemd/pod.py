@@ -8,9 +8,7 @@ from rktpy.errors import Stage1Error, UsageError
 from rktpy.formats import stage1 as names
 from rktpy.formats.aci.types import parse_uuid
 from rktpy.formats.entry_arguments import parse_arguments, parse_pairs
-from rktpy.formats.user_range import UserRange
 from rktpy.isolate.pod_app import load_apps, read_file
-from rktpy.net.selection import parse_selection
 from rktpy.record import Record
 from rktpy.stage1.systemd.app_root import NameFiles
 from rktpy.stage1.systemd.pod_root import Sharing
@@ -20,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.formats.entry_arguments import Arguments
     from rktpy.formats.pod import PodManifest
+    from rktpy.formats.user_range import UserRange
     from rktpy.isolate.pod_app import PodApp
     from rktpy.net.selection import Selection
 
@@ -75,7 +74,11 @@ class Pod(Record):
     @property
     def users(self) -> UserRange | None:
         """The IDs of the pod's user namespace, None when it has none of its own. Raises FormatError."""
-        return UserRange.parse(self.private_users) if self.private_users else None
+        if not self.private_users:
+            return None
+        from rktpy.formats.user_range import UserRange
+
+        return UserRange.parse(self.private_users)
 
     @property
     def sharing(self) -> Sharing:
@@ -108,6 +111,8 @@ def load_pod(arguments: Arguments) -> Pod:
         raise Stage1Error("interactive mode needs exactly one app")
     for app in apps:
         check_app(app)
+    from rktpy.net.selection import parse_selection
+
     modes = parse_pairs(arguments.text("dns-conf-mode"), _DNS_MODES, "dns-conf-mode")
     return Pod(
         uuid=uuid,

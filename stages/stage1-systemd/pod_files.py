@@ -6,9 +6,10 @@ import os
 
 from rktpy.formats import stage1 as names
 from rktpy.isolate.pod_app import write_file
-from rktpy.stage1.systemd.app_units import FIRST_FAILURE, NO_FAILURE, STATUS_SCRIPT, status_script
+from rktpy.stage1.systemd.app_units import NO_FAILURE, status_script
 from rktpy.stage1.systemd.pod import NAMES_FILE
-from rktpy.stage1.systemd.pod_units import UNITS_DIR, journald_conf, pod_units
+from rktpy.stage1.systemd.pod_paths import FIRST_FAILURE, STATUS_SCRIPT, UNITS_DIR
+from rktpy.stage1.systemd.pod_units import journald_conf, pod_units
 from rktpy.stage1.systemd.streams import KUBERNETES_LOGS, PROGRAMS_DIR, mux_programs, uses_mux
 from rktpy.stage1.systemd.unit_text import unit
 

@@ -13,6 +13,7 @@ Source: systemd.special(7), systemd.unit(5), bootup(7), journald.conf(5). Hot-pa
 
 from __future__ import annotations
 
+from rktpy.stage1.systemd.pod_paths import OVER_FIFO, TERMINAL
 from rktpy.stage1.systemd.unit_text import unit
 
 JOURNALD = "systemd-journald.service"
@@ -20,10 +21,6 @@ JOURNALD = "systemd-journald.service"
 OWN_SERVICES = (JOURNALD, "systemd-exit.service")
 APPS = "apps.target"
 TARGET = "rktpy.target"
-#: Paths in the pod's root.
-UNITS_DIR = "etc/systemd/system"
-OVER_FIFO = "rkt/over"
-TERMINAL = "dev/rktpy-terminal"
 
 _NO_DEFAULTS = ("DefaultDependencies", "no")
 #: Without these no app runs, which nobody would be told otherwise.

@@ -25,7 +25,6 @@ from rktpy.formats.stage1 import read_report, write_report
 from rktpy.isolate.enforcement import tell
 from rktpy.isolate.holder import lock_descriptor
 from rktpy.isolate.pod_app import write_file
-from rktpy.isolate.userns import write_id_maps
 from rktpy.linux import constants as c
 from rktpy.linux.syscalls import clone3
 from rktpy.log import set_debug
@@ -34,11 +33,11 @@ from rktpy.stage1.systemd.app_units import start_units
 from rktpy.stage1.systemd.finish import CGROUPS_FILE, clean_up
 from rktpy.stage1.systemd.first_process import become_systemd
 from rktpy.stage1.systemd.launch import Pipes, become_monitor, monitor_program, open_console, open_ends
+from rktpy.stage1.systemd.machine import register
 from rktpy.stage1.systemd.network import connect
 from rktpy.stage1.systemd.pod import load_pod, run_arguments, systemd_programs
 from rktpy.stage1.systemd.pod_files import write_pod_files
 from rktpy.stage1.systemd.pod_limits import limit_groups
-from rktpy.stage1.systemd.user_namespace import give_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,6 +84,9 @@ def _launch(pod: Pod, mounts: list[tuple[VolumeMount, ...]], lock: int) -> NoRet
     ends = open_ends(pod.root)
     users = pod.users
     if users is not None:
+        # Before the clone: in a user namespace of its own the child may not be allowed to read our modules.
+        from rktpy.stage1.systemd.user_namespace import give_files
+
         give_files(users)
         groups.give(users.shift, users.shift)
         os.fchown(console.terminal, users.shift, users.shift)
@@ -103,8 +105,11 @@ def _launch(pod: Pod, mounts: list[tuple[VolumeMount, ...]], lock: int) -> NoRet
         become_systemd(pod, mounts, programs, groups, console, pipes)
     pipes.in_parent()
     if users is not None:
+        from rktpy.isolate.userns import write_id_maps
+
         write_id_maps(pid, users)
     pipes.say(b"g")
+    register(pod, pid)
     connected = connect(pod, pid)
     report = (*read_report(pipes.read_report()), *limited, *connected.report)
     write_file(names.REPORT_FILE, write_report(report))

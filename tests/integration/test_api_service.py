@@ -91,11 +91,10 @@ def test_pods(stored: Rktpy, api: Any, pb: Any, tmp_path: Path) -> None:
         assert (sleeper.id, sleeper.state) == (running.uuid, pb.POD_STATE_RUNNING)
         assert (sleeper.apps[0].state, sleeper.apps[0].exit_code) == (pb.APP_STATE_RUNNING, -1)
         assert f"pid={sleeper.pid}\n" in stored("status", running.uuid).stdout
-        cgroup = [line.split(":", 2) for line in Path(f"/proc/{sleeper.pid}/cgroup").read_text().splitlines()]
-        assert sleeper.cgroup in [group for _number, controllers, group in cgroup if controllers in ("name=systemd", "")]
+        assert list(Path("/sys/fs/cgroup").glob(f"*{sleeper.cgroup}")) and running.uuid in sleeper.cgroup
 
         seven = pods["seven"]
-        assert (seven.state, seven.apps[0].state, seven.apps[0].exit_code) == (pb.POD_STATE_EXITED, pb.APP_STATE_EXITED, -1)
+        assert (seven.state, seven.apps[0].state, seven.apps[0].exit_code) == (pb.POD_STATE_EXITED, pb.APP_STATE_EXITED, 7)
         assert seven.pid > 0 and seven.cgroup == ""
 
         waiting = pods["busybox"]
@@ -131,8 +130,11 @@ def test_pods(stored: Rktpy, api: Any, pb: Any, tmp_path: Path) -> None:
     assert fails(api.InspectPod, pb.InspectPodRequest(id="../../etc"))[0] == "NOT_FOUND"
 
 
-def test_exit_codes(stored: Rktpy, api: Any, pb: Any, tmp_path: Path) -> None:
-    with Running(stored, tmp_path, SLEEP) as pod:
+def test_exit_codes_while_the_pod_runs(stored: Rktpy, api: Any, pb: Any, tmp_path: Path) -> None:
+    with Running(stored, tmp_path, SLEEP, pod=("--stage1=fly",)) as pod:
+        found = api.InspectPod(pb.InspectPodRequest(id=pod.uuid)).pod
+        groups = [line.split(":", 2) for line in Path(f"/proc/{found.pid}/cgroup").read_text().splitlines()]
+        assert found.cgroup in [group for _number, controllers, group in groups if controllers in ("name=systemd", "")]
         # As a stage1 writes it that outlives its apps.
         status = stored.data / f"pods/run/{pod.uuid}/stage1/rootfs/rkt/status/busybox"
         status.parent.mkdir(parents=True, exist_ok=True)

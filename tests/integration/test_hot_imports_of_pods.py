@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,57 @@ FREE = frozenset(
     "__future__ _collections_abc _json _sha1 _sha256 _sha512 _socket _stat _struct binascii errno fcntl gc genericpath os "  # noqa: SIM905
     "os.path posixpath select stat struct termios time".split()
 )
+
+
+# By command, exactly what of rktpy is loaded for a pod with systemd, without the name of the package.
+_EVERY = """
+    __main__ cli cli.command cli.commands cli.durations cli.flags cli.output cli.parse cli.report cli.settings cli.usage
+    cli.values errors formats formats.aci formats.aci.document formats.aci.types formats.entry_arguments formats.jsondoc
+    formats.stage1 isolate isolate.holder isolate.plan isolate.root linux linux._sys linux.constants linux.syscalls log
+    record stage0 stage0.options stage0.pod_files stage0.pod_states stage0.pods stage0.stage1_image stage1 stage1.systemd
+    stage1.systemd.pod_paths
+"""
+_APP = """
+    cgroup cgroup.hierarchy cgroup.subtree cgroup.walk formats.aci.isolators formats.aci.manifest formats.aci.quantity
+    formats.pod isolate.capabilities isolate.environment isolate.executable isolate.labels isolate.pod_app
+    isolate.privileges isolate.process isolate.seccomp_names isolate.seccomp_sets isolate.users stage1.systemd.finish
+"""
+_MAKING = """
+    cgroup.delegation cgroup.limits cli.images fetch fetch.app_string fetch.reference fetch.url formats.aci.isolator_flags
+    formats.cli_values formats.oci formats.oci.digest formats.oci.image_name isolate.enforcement isolate.host_mounts
+    isolate.mounts isolate.volumes stage0.app_settings stage0.images stage0.mtab stage0.overlay stage0.podmanifest
+    stage0.prepare stage0.replace_file stage1.systemd.app_root stage1.systemd.app_units stage1.systemd.first_process
+    stage1.systemd.pod stage1.systemd.pod_files stage1.systemd.pod_limits stage1.systemd.pod_root stage1.systemd.pod_units
+    stage1.systemd.resources stage1.systemd.streams stage1.systemd.unit_text store store.dependencies store.image_record
+    store.locks store.lookup store.paths store.store store.tree_ready trust trust.decision
+"""
+_INTO = """
+    stage0.app_files stage0.crossing stage0.enter stage0.mutable stage0.wait stage1.systemd.inside
+    stage1.systemd.pod_process
+"""
+_RUN = """
+    cgroup.pod cli.pod_options cli.pull cli.run cli.run_options formats.cni formats.cni.configuration formats.cni.versions
+    isolate.detached net net.builtin net.selection stage0.run stage1.systemd.launch stage1.systemd.machine
+    stage1.systemd.network stage1.systemd.run
+"""
+_APP_ADD = """
+    cli.app_add linux.remove_tree stage0.app_add stage0.app_removal stage0.app_rm stage1.systemd.app_add
+"""
+_APP_START = """
+    cli.app_start cli.pod_arguments stage0.app_start stage0.replace_file stage1.systemd.app_start stage1.systemd.manager
+    store store.locks
+"""
+_ENTER = """
+    cgroup.joining cli.enter isolate.become isolate.entering isolate.seccomp isolate.syscall_table isolate.unwritable
+    stage0.enter stage0.wait
+    stage1.systemd.app_process stage1.systemd.enter stage1.systemd.pod_process
+"""
+EXACTLY = {
+    "run": _EVERY + _APP + _MAKING + _RUN,
+    "app add": _EVERY + _APP + _MAKING + _INTO + _APP_ADD,
+    "app start": _EVERY + _INTO + _APP_START,
+    "enter": _EVERY + _APP + _ENTER,
+}
 
 
 def loaded(rktpy: Rktpy, *args: str) -> list[str]:
@@ -47,9 +99,15 @@ def is_hot(name: str) -> bool:
     return "ot-path module" in (ast.get_docstring(ast.parse(text)) or "")
 
 
-def check(modules: list[str]) -> None:
+def check(modules: list[str], line: str = "") -> None:
+    """``line`` is the one of EXACTLY that the modules are compared with."""
     assert "rktpy.__main__" in modules
     ours = [name for name in modules if name.partition(".")[0] == "rktpy"]
+    if line:
+        allowed = {f"rktpy.{name}" for name in EXACTLY[line].split()} | {"rktpy"}
+        assert sorted(set(ours) - allowed) == []
+        # A module that is allowed for no reason would hide the next one.
+        assert sorted(allowed - set(ours)) == []
     assert [name for name in ours if not is_hot(name)] == []
     assert sorted(set(modules) - set(ours) - FREE) == []
 
@@ -84,6 +142,12 @@ def test_run(stored: Rktpy, flag: str) -> None:
     assert "exited" in stored("list").stdout
 
 
+def test_run_of_a_pod_with_systemd(stored: Rktpy) -> None:
+    volume = ("--volume=v,kind=empty", "--mount=volume=v,target=/v")
+    check(loaded(stored, "run", "--stage1=systemd", "--net=none", *volume, NAME, "--exec=/bin/true"), "run")
+    assert "exited" in stored("list").stdout
+
+
 def test_run_prepared_and_the_end_of_a_pod(stored: Rktpy) -> None:
     uuid = stored("list", "--full", "--no-legend").stdout.split("\t")[0]
     check(loaded(stored, "run-prepared", "--net=none", uuid))
@@ -106,3 +170,25 @@ def test_a_running_pod(stored: Rktpy, flag: str) -> None:
         finally:
             process.kill()
     assert uuid not in stored("list", "--full", "--no-legend").stdout
+
+
+def test_apps_of_a_running_pod(stored: Rktpy, tmp_path: Path) -> None:
+    file = tmp_path / "uuid"
+    argv = stored.argv("app", "sandbox", "--stage1=systemd", "--net=none", f"--uuid-file-save={file}")
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as process:
+        try:
+            while not (file.exists() and file.stat().st_size):
+                assert process.poll() is None
+                time.sleep(0.01)
+            uuid = file.read_text()
+            stored("status", "--wait-ready=20s", uuid)
+            added = ("--name=a", "--memory=64M", "--exec=/bin/sleep", "--", "60")
+            check(loaded(stored, "app", "add", uuid, NAME, *added), "app add")
+            check(loaded(stored, "app", "start", "--app=a", uuid), "app start")
+            check(loaded(stored, "enter", "--app=a", uuid, "/bin/true"), "enter")
+            for line in (["list"], ["status", "--app=a"], ["stop", "--app=a"], ["rm", "--app=a"]):
+                check(loaded(stored, "app", *line, uuid))
+            assert stored("app", "list", "--no-legend", uuid).stdout == "\n"
+        finally:
+            stored("stop", "--force", uuid)
+            process.kill()

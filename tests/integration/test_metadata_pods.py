@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from rktpy.formats.stage1 import METADATA_PORT
 from tests.conftest import Rktpy, need_tool
 from tests.support.metadata import Metadata
-from tests.support.pods import Running, report, wait_for
+from tests.support.pods import BUSYBOX, UNSIGNED, Running, report, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -46,13 +47,38 @@ def test_a_pod_registers_and_is_forgotten(stored_pods: Rktpy, run_dir: Path, tmp
             assert service.get("apps/busybox/image/id", token)[2] == manifest["apps"][0]["image"]["id"]
             image = json.loads(service.get("apps/busybox/image/manifest", token)[2])
             assert image["name"] == "example.com/busybox"
-            # stage1-fly does not hand the URL on, and says so.
-            assert report(rktpy, pod.uuid)["--mds-register"] == "ignored"
         rktpy("status", "--wait=10s", pod.uuid)
         assert service.get("pod/uuid", token)[0] == 200
         rktpy("gc", "--grace-period=0s")
         assert service.get("pod/uuid", token)[0] == 401
         service.said(f'DELETE "/pods/{pod.uuid}"')
+
+
+def test_the_app_asks(stored_pods: Rktpy, run_dir: Path, tmp_path: Path) -> None:
+    rktpy = stored_pods
+    script = (
+        'U="$AC_METADATA_URL/acMetadata/v1"; W="busybox wget -q -O -"; $W $U/pod/uuid; echo; $W $U/apps/$AC_APP_NAME/annotations;'
+        " echo; S=$($W --post-data content=x $U/pod/hmac/sign); echo ${#S}"
+    )
+    with Metadata(rktpy, tmp_path, run_dir, port=METADATA_PORT) as service:
+        service.said("running")
+        uuid_file = tmp_path / "uuid"
+        done = rktpy(
+            UNSIGNED, "run", f"--uuid-file-save={uuid_file}", *REGISTER, BUSYBOX, "--name=web", "--annotation=example.com/a=1",
+            "--exec", "/bin/sh", "--", "-c", script,
+        )  # fmt: skip
+        lines = [line.partition(": ")[2] for line in done.stdout.splitlines()]
+        assert lines[0] == uuid_file.read_text() and lines[2] == "88"
+        assert {"name": "example.com/a", "value": "1"} in json.loads(lines[1])
+
+
+def test_fly_tells_the_app_nothing_and_says_so(stored_pods: Rktpy, run_dir: Path, tmp_path: Path) -> None:
+    rktpy = stored_pods
+    with Metadata(rktpy, tmp_path, run_dir) as service:
+        service.said("running")
+        with Running(rktpy, tmp_path, SLEEP, pod=("--stage1=fly", *REGISTER)) as pod:
+            assert service.get("pod/uuid", token_of(rktpy, pod.uuid))[2] == pod.uuid
+            assert report(rktpy, pod.uuid)["--mds-register"] == "ignored"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

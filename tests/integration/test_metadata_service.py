@@ -245,6 +245,7 @@ def test_a_busy_port(rktpy: Rktpy, run_dir: Path) -> None:
     assert done.stderr.splitlines()[-1] == f"metadata-service: error listening on port {port}: address already in use"
     assert not (run_dir / "metadata-svc.sock").exists()
     assert "must be from 0 to 65535" in rktpy("metadata-service", "--listen-port=65536", status=254).stderr
+    assert 'parsing "http": invalid syntax' in rktpy("metadata-service", "--listen-port=http", status=254).stderr
 
 
 def test_sockets_of_others_are_left_alone(rktpy: Rktpy, run_dir: Path) -> None:

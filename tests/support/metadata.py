@@ -40,8 +40,8 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 class Metadata(Service):
     """The metadata service."""
 
-    def __init__(self, rktpy: Rktpy, directory: Path, run_dir: Path, before: tuple[str, ...] = ()) -> None:
-        super().__init__(rktpy, directory, "metadata-service", "--listen-port=0", before=before)
+    def __init__(self, rktpy: Rktpy, directory: Path, run_dir: Path, before: tuple[str, ...] = (), port: int = 0) -> None:
+        super().__init__(rktpy, directory, "metadata-service", f"--listen-port={port}", before=before)
         self.socket = run_dir / "metadata-svc.sock"
 
     @property

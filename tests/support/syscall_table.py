@@ -50,7 +50,7 @@ def main() -> None:
     text = textwrap.fill(" ".join(words), 120, break_long_words=False, break_on_hyphens=False)
     sys.stdout.write(
         '"""System call numbers, generated from the headers of Linux 6.1 by tests/support/syscall_table.py. Do not edit.\n\n'
-        "``name=x86_64/i386/aarch64``, ``-`` where an architecture does not have the call.\n\nHot-path module.\n"
+        "``name=x86_64/i386/aarch64``, ``-`` where an architecture does not have the call. Hot-path module.\n"
         '"""\n\n'
         f'TABLE = """\n{text}\n"""\n'
     )

@@ -238,6 +238,8 @@ def value_of(flag: flags.Flag) -> st.SearchStrategy[str]:
         return st.sampled_from(["true", "false", "1", "F"])
     if kind == "duration":
         return st.sampled_from(["0", "1h30m", "-5s", "1.5ms"])
+    if kind == "integer":
+        return st.sampled_from(["0", "-1", "+65536", "007"])
     if kind == "directory":
         return st.sampled_from(["/a", "/a/b", "relative", "list", "--x"])
     if kind == "insecure-options":
@@ -313,6 +315,8 @@ def test_every_way_to_write_a_command_line_reads_the_same(case: tuple[Command, d
         kind = arguments.table[name][1]
         if kind == "bool":
             assert arguments.switch(name) == (value in ("true", "1"))
+        elif kind == "integer":
+            assert arguments.number(name) == int(value)
         elif kind == "list":
             assert arguments.repeated(name) == (value,)
         elif kind == "directory":

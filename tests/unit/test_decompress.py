@@ -24,11 +24,12 @@ KINDS = ["none", "gzip", "bzip2", "xz", "zstd"]
 PLAIN = b"some text, more or less " * 20_000 + incompressible(300_000)
 
 
-@pytest.fixture(params=["installed", "zlib"], autouse=True)
-def gunzip(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test runs with igzip (if it is there) and without it."""
-    if request.param == "zlib":
-        monkeypatch.setitem(sys.modules, "isal.igzip_lib", None)
+@pytest.fixture(params=["installed", "fallback"], autouse=True)
+def engines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test runs with igzip and the zstd module of new Pythons (where they are there), and with zlib and pyzstd."""
+    if request.param == "fallback":
+        for module in ("isal.igzip_lib", "compression.zstd", "backports.zstd"):
+            monkeypatch.setitem(sys.modules, module, None)
 
 
 def plain(data: bytes, step: int = 1 << 20, n: int = 1 << 18, limits: Limits = DEFAULT_LIMITS) -> tuple[bytes, str]:
@@ -53,6 +54,14 @@ def test_every_compression(kind: str, step: int, n: int) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_byte_by_byte(kind: str) -> None:
     assert plain(compress(b"hello " * 50, kind), 1) == (b"hello " * 50, kind)
+
+
+@pytest.mark.parametrize("step", [7, 4096, 1 << 20])
+def test_very_many_small_frames(step: int) -> None:
+    """As zstd:chunked layers have them, and as somebody would send them who wants to keep us busy."""
+    one = compress(b"x" * 50, "zstd") + skippable_frame(b"")
+    assert plain(one * 5_000, step) == (b"x" * 50 * 5_000, "zstd")
+    assert plain(compress(b"a", "zstd") + skippable_frame(b"") * 50_000, max(step, 4096)) == (b"a", "zstd")
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])

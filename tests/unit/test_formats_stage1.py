@@ -71,3 +71,22 @@ def test_places() -> None:
     assert stage1.app_rootfs("web") == "stage1/rootfs/opt/stage2/web/rootfs"
     assert stage1.app_dir("web") == "stage1/rootfs/opt/stage2/web"
     assert stage1.status_file("web") == "stage1/rootfs/rkt/status/web"
+
+
+def test_names_of_a_mutable_pod() -> None:
+    assert stage1.created_file("web") == "stage1/rootfs/rkt/status/web-created"
+    assert stage1.started_file("web") == "stage1/rootfs/rkt/status/web-started"
+
+
+def test_units_of_the_journal() -> None:
+    units = stage1.journal_units("web")
+    assert units == ("web.service", "handlers@web.service", "iomux@web.service")
+    assert {stage1.app_of_unit(unit) for unit in units} == {"web"}
+    for unit, app in (
+        ("init.scope", ""),
+        ("", ""),
+        ("web@port.socket", ""),
+        ("other@web.service", "other@web"),
+        (".service", ""),
+    ):
+        assert stage1.app_of_unit(unit) == app

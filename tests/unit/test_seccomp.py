@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from rktpy.errors import InputError
 from rktpy.formats.aci.isolators import Isolator, isolator
-from rktpy.isolate.seccomp import compile_filter, compile_isolators, expand, syscall_numbers
+from rktpy.isolate.seccomp import compile_filter, compile_isolators, syscall_numbers
+from rktpy.isolate.seccomp_names import expand
 from rktpy.isolate.seccomp_sets import ALWAYS, SETS
 from rktpy.linux import constants as c
 
