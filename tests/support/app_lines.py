@@ -23,6 +23,8 @@ def app_lines(text: str) -> list[tuple[str, str]]:
     return found
 
 
-def app_output(text: str) -> str:
-    """The lines without what stands before them."""
-    return "".join([f"{line}\n" for _app, line in app_lines(text)])
+def app_output(text: str, *, debug: bool = False) -> str:
+    """The lines without what stands before them. With ``debug`` systemd tells what it does between them, in its own form."""
+    if debug:
+        text = "".join([line for line in text.splitlines(keepends=True) if LINE.fullmatch(line.rstrip("\n"))])
+    return "".join([f"{line}\n" for app, line in app_lines(text) if not (debug and app.startswith("systemd"))])
