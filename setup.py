@@ -9,13 +9,15 @@ import os
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+_WITHOUT_LIBRARY = (
+    ["-static", "-s", "-nostdlib", "-Wl,--build-id=none"],
+    ["-O2", "-Wall", "-Wextra", "-ffreestanding", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fno-pie"],
+)
 #: Static programs: the source beside it, what the linker needs.
 PROGRAMS = {
     "rktpy/stage1/systemd/monitor": (["-static", "-s"], ["-O2", "-Wall", "-Wextra"]),
-    "rktpy/isolate/handoff": (
-        ["-static", "-s", "-nostdlib", "-Wl,--build-id=none"],
-        ["-O2", "-Wall", "-Wextra", "-ffreestanding", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fno-pie"],
-    ),
+    "rktpy/isolate/handoff": _WITHOUT_LIBRARY,
+    "rktpy/isolate/confine": _WITHOUT_LIBRARY,
 }
 
 

@@ -1,5 +1,6 @@
 #!/bin/sh
 # A first image from nothing: pack busybox, sign the ACI with a key made for the occasion, trust that key for this one name, run.
+# No pod needs a network, and so no plugins and no rules of iptables.
 set -eu
 
 rktpy=${RKTPY:-rktpy}
@@ -25,9 +26,14 @@ gpg --batch --quiet --armor --export first@example.com >key.asc
 say "trust the key for the images below example.com/busybox"
 run trust --prefix example.com/busybox --skip-fingerprint-review ./key.asc
 say "run the signed ACI"
-run run --stage1=fly ./busybox.aci
+run run --net=none ./busybox.aci
 say "an OCI image has no signature yet, so it has to be allowed by name"
-run run --stage1=fly --insecure-options=image oci:busybox-oci:1 --exec /bin/sh -- -c 'echo "hello from an OCI image"; busybox | head -n 1'
+run run --net=none --uuid-file-save=pod --insecure-options=image oci:busybox-oci:1 --memory=64M --exec /bin/sh -- -c 'echo "hello from an OCI image"; busybox | head -n 1'
+say "what it wrote is kept, and how it ended"
+run logs "$(cat pod)"
+run status "$(cat pod)"
+say "the same image with the host's namespaces, as a daemon of the host would run"
+run run --stage1=fly --insecure-options=image oci:busybox-oci:1
 say "what is stored, what ran"
 run image list
 run list

@@ -12,6 +12,7 @@ import stat
 from errno import ENOSYS, ENOTSUP
 from struct import pack
 
+from rktpy.errors import Stage1Error
 from rktpy.formats.aci.isolators import LANDLOCK_NAME, Landlock
 from rktpy.formats.stage1 import Enforcement
 from rktpy.isolate.plan import Operation, shown
@@ -48,6 +49,18 @@ _OF_FILES = (
     | c.LANDLOCK_ACCESS_FS_IOCTL_DEV
 )
 _PORTS_SINCE = 4
+#: System calls of the program ``confine``.
+CONFINE_CALLS = (
+    "close",
+    "execve",
+    "exit_group",
+    "landlock_add_rule",
+    "landlock_create_ruleset",
+    "landlock_restrict_self",
+    "openat",
+    "prctl",
+    "write",
+)
 
 
 class RestrictWithLandlock(Operation):
@@ -65,7 +78,7 @@ class RestrictWithLandlock(Operation):
     def describe(self) -> str:
         words: list[str] = []
         for name, right in (
-            ("read", c.LANDLOCK_ACCESS_FS_READ_FILE),
+            ("read", c.LANDLOCK_ACCESS_FS_READ_DIR),
             ("write", c.LANDLOCK_ACCESS_FS_WRITE_FILE),
             ("execute", _EXECUTE),
         ):
@@ -100,6 +113,28 @@ class RestrictWithLandlock(Operation):
             os.close(ruleset)
 
 
+def confine_program() -> str:
+    """The path of the static program ``confine``. Raises Stage1Error when it was not built."""
+    path = f"{os.path.dirname(os.path.abspath(__file__))}/confine"
+    if not os.access(path, os.X_OK):
+        raise Stage1Error(f"{path} is missing: rktpy was installed without a C compiler")
+    return path
+
+
+def confined(operation: RestrictWithLandlock, confine: str, program: str, argv: tuple[str, ...]) -> tuple[str, ...]:
+    """A command for somebody else to execute in the app's root, as the app: it restricts itself, then executes ``program``.
+
+    ``confine`` is where :func:`confine_program` is found there. The calls that it makes are ``CONFINE_CALLS``; a filter that is
+    in force by then has to allow them.
+    """
+    command = [confine, f"{operation.files:x}", f"{operation.ports:x}"]
+    for path, rights in operation.paths:
+        command += ["path", f"{rights:x}", path]
+    for port, rights in operation.allowed_ports:
+        command += ["port", f"{rights:x}", str(port)]
+    return (*command, "--", program, *argv)
+
+
 def landlock_abi() -> int:
     """The version of the kernel's Landlock, 0 when it has none or it is switched off."""
     try:
@@ -123,7 +158,9 @@ def plan_landlock(
     files = ports = 0
     paths: dict[str, int] = {}
     allowed: dict[int, int] = {}
-    for names, rights in ((wanted.read, _READ), (wanted.write, _write_rights(wanted, abi, problems)), (wanted.exec, _EXECUTE)):
+    # execve(2) opens the program for reading.
+    to_execute = _EXECUTE | (c.LANDLOCK_ACCESS_FS_READ_FILE if wanted.read is not None else 0)
+    for names, rights in ((wanted.read, _READ), (wanted.write, _write_rights(wanted, abi, problems)), (wanted.exec, to_execute)):
         if names is None:
             continue
         files |= rights

@@ -50,7 +50,7 @@ class BindRoot(Operation):
     """Make the root a mount of its own when it is a plain directory: only a mount can be read-only or a pivot's target."""
 
     def describe(self) -> str:
-        return "bind the app's root onto itself"
+        return "bind the root onto itself"
 
     def execute(self, root: Root) -> None:
         if os.fstat(root.fd).st_dev != os.stat("..", dir_fd=root.fd).st_dev:
@@ -278,6 +278,26 @@ class WriteFile(Operation):
                 os.close(fd)
         finally:
             os.close(path)
+
+
+class BindOnItself(Operation):
+    """Make ``target``, a directory or file that is there, a mount of its own: what becomes of those above does not concern it."""
+
+    target: str
+
+    def describe(self) -> str:
+        return f"bind {shown(self.target)} onto itself"
+
+    def execute(self, root: Root) -> None:
+        target = root.open(self.target)
+        try:
+            tree = syscalls.open_tree(target, "", _CLONE | c.AT_EMPTY_PATH)
+            try:
+                syscalls.move_mount(tree, "", target, "", _ATTACH)
+            finally:
+                os.close(tree)
+        finally:
+            os.close(target)
 
 
 class RemountReadonly(Operation):

@@ -49,5 +49,7 @@ def main(argv: list[str]) -> int:
 
 
 def _belongs(unit: str, app: str) -> bool:
-    """Whether a unit file is one of the app's; no app has an ``@`` in its name."""
-    return unit == f"{app}.service" or unit.endswith(f"@{app}.service") or unit.startswith(f"{app}@")
+    """Whether a unit file is one of the app's; an app may be called as a template of ours, but has no ``@`` in its name."""
+    if unit.startswith(f"{app}@"):
+        return unit.endswith(".socket")
+    return unit == f"{app}.service" or unit.endswith(f"@{app}.service")

@@ -13,15 +13,13 @@ import stat
 from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
 from rktpy.formats.aci.isolators import LANDLOCK_NAME
-from rktpy.isolate.become import HANDOFF_PROGRAM
 from rktpy.isolate.mounts import Bind, BindRoot, Mkdir, RemountReadonly, Symlink, Tmpfs
 from rktpy.isolate.plan import Operation, shown
 from rktpy.isolate.volumes import choose_mounts, volume_operations
 from rktpy.linux import constants as c
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_paths import TERMINAL
-from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, Sharing, device_nodes
-from rktpy.stage1.systemd.resources import HANDOFF
+from rktpy.stage1.systemd.pod_paths import CONFINE, TERMINAL
+from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, Sharing, device_nodes, working_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,9 +78,11 @@ def app_root(app: PodApp, pod_root: str, sharing: Sharing, *, interactive: bool 
         Bind(f"{pod_root}{KERNEL_SYS}", "/sys", recursive=True),
         Tmpfs("/dev", "mode=755,size=64k,nr_inodes=1m", c.MS_NOSUID | c.MS_STRICTATIME),
         *device_nodes("/dev", f"{pod_root}/dev" if sharing.user_namespace else ""),
+        *working_directory(app.app.working_directory or "/"),
         *[Bind(f"{pod_root}/dev/{name}", f"/dev/{name}") for name in ("pts", "shm", "mqueue")],
         Bind(f"{pod_root}/{TERMINAL if interactive else 'dev/console'}", "/dev/console"),
-        Bind(f"{pod_root}{_JOURNAL}", _JOURNAL),
+        # Read-only: connecting to a socket writes nothing, and no app can put a socket of its own in the place of one.
+        Bind(f"{pod_root}{_JOURNAL}", _JOURNAL, read_only=True),
         Symlink("/dev/log", f"{_JOURNAL}/dev-log"),
         # Where systemd mounts for itself; afterwards the root may be read-only.
         Mkdir("/run/systemd/incoming"),
@@ -95,8 +95,10 @@ def volumes(app: PodApp, mounts: tuple[VolumeMount, ...]) -> tuple[Operation, ..
     """What makes the app's volumes and puts them in place, and what else is taken from the host. Sources are paths of the
     host."""
     operations = volume_operations(mounts, app.directory, recursive=True)
-    if any(isolator.name == LANDLOCK_NAME for isolator in app.app.isolators) and os.path.exists(HANDOFF_PROGRAM):
-        operations.append(Bind(HANDOFF_PROGRAM, f"/{HANDOFF}", read_only=True))
+    if any(isolator.name == LANDLOCK_NAME for isolator in app.app.isolators):
+        from rktpy.isolate.landlock import confine_program
+
+        operations.append(Bind(confine_program(), f"/{CONFINE}", read_only=True))
     return tuple(operations)
 
 

@@ -3,6 +3,7 @@
     <app>.service           the app
     iomux@<app>.service     the multiplexer of an app that can be attached to
     handlers@<app>.service  pre-start as its start, post-stop as its stop; confined as the app is
+    failed@<app>.service    notes that a pre-start handler has failed, because of which the app never starts
     <app>@<port>.socket     a port marked socketActivated: the app starts when somebody connects
 
 The end of an app is written to ``rkt/status/<app>`` by a shell of the host's that runs outside the app's root; the first
@@ -17,7 +18,7 @@ from rktpy.formats import stage1 as names
 from rktpy.formats.stage1 import Enforcement
 from rktpy.isolate.plan import shown
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_paths import FIRST_FAILURE, METADATA_FILE, STATUS_SCRIPT, TERMINAL
+from rktpy.stage1.systemd.pod_paths import CONFINE, FIRST_FAILURE, METADATA_FILE, STATUS_SCRIPT, TERMINAL, WORKING_DIRECTORY
 from rktpy.stage1.systemd.pod_units import APPS
 from rktpy.stage1.systemd.streams import mux_command, stream_modes, uses_mux
 from rktpy.stage1.systemd.unit_text import command, plain, quoted, unit
@@ -26,11 +27,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rktpy.isolate.landlock import RestrictWithLandlock
     from rktpy.isolate.pod_app import PodApp
     from rktpy.isolate.users import User
 
     Setting = tuple[str, str]
 
+#: What the file of the first failure holds as long as no app has failed.
+NO_FAILURE = "-\n"
 _JOURNAL_SOCKETS = "systemd-journald.socket systemd-journald-dev-log.socket"
 #: What systemd would add to the environment.
 _OF_SYSTEMD = ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "LANG")
@@ -52,22 +56,30 @@ class AppUnit(Record):
     mutable: bool = False
     interactive: bool = False
     device_nodes: tuple[str, ...] = ()
-    wrapper: tuple[str, ...] = ()
+    restriction: RestrictWithLandlock | None = None
 
     def command(self, program: str, argv: tuple[str, ...]) -> str:
         """The command line of a program of the app's. ``argv`` is with the program's name."""
-        if not self.wrapper:
+        if self.restriction is None:
             return command((program, *argv[1:]))
-        return command((*self.wrapper, program, program, *argv[1:]))
+        from rktpy.isolate.landlock import confined
+
+        return command(confined(self.restriction, f"/{CONFINE}", program, (program, *argv[1:])))
 
 
 def status_script() -> str:
-    """The script that systemd runs after an app: it knows how the app ended from the environment (systemd.exec(5))."""
+    """The script that systemd runs after an app: it knows how the app ended from the environment (systemd.exec(5)).
+
+    With a second argument it runs after the handlers have failed, which matters if it was before the app.
+    """
     cases = " ".join([f"{name}) s={number};;" for number, name in enumerate(_SIGNALS.split(), 1)])
     return (
+        f'if [ -n "$2" ]; then [ ! -e "/{names.STATUS_DIR}/$1" ] || exit 0\n'
+        "EXIT_CODE=$MONITOR_EXIT_CODE EXIT_STATUS=$MONITOR_EXIT_STATUS; fi\n"
         f'if [ "$EXIT_CODE" = exited ]; then s=$EXIT_STATUS; else case $EXIT_STATUS in {cases} RTMIN*) s=34;; *) s=1;; esac; fi\n'
-        f'echo "$s" > "/{names.STATUS_DIR}/$1"\n'
-        f'[ "$s" = 0 ] || {{ set -C; echo "$s" > /{FIRST_FAILURE}; }} 2>/dev/null\n'
+        f'{{ echo "$s" > "/{names.STATUS_DIR}/$1"; }} 2>/dev/null\n'
+        # Written in place, which works on a full disk as well; the directory, in memory, tells who is the first.
+        f'[ "$s" = 0 ] || {{ mkdir /run/rktpy-failed && echo "$s" 1<> /{FIRST_FAILURE}; }} 2>/dev/null\n'
         "exit 0\n"
     )
 
@@ -90,9 +102,10 @@ def app_units(spec: AppUnit, find: Callable[[str], str]) -> dict[str, str]:
                 "Unit",
                 (
                     ("Description", f"Event handlers of {app.name}"),
-                    *_common(needs, spec.mutable),
+                    *_common(needs, mutable=True),
                     # Needed by the app alone: stopped, and so post-stop run, when the app has ended.
                     ("StopWhenUnneeded", "yes"),
+                    ("OnFailure", f"failed@{app.name}.service"),
                 ),
             ),
             (
@@ -106,6 +119,16 @@ def app_units(spec: AppUnit, find: Callable[[str], str]) -> dict[str, str]:
                     *run,
                 ),
             ),
+        )
+        units[f"failed@{app.name}.service"] = unit(
+            (
+                "Unit",
+                (
+                    *_common(needs, mutable=True),
+                    *([] if spec.mutable else [("SuccessAction", "exit"), ("FailureAction", "exit")]),
+                ),
+            ),
+            ("Service", (("Type", "oneshot"), ("ExecStart", command(("/bin/sh", f"/{STATUS_SCRIPT}", app.name, "handlers"))))),
         )
         mine = [*needs, handlers]
     sockets = socket_units(app)
@@ -206,8 +229,7 @@ def _confinement(spec: AppUnit) -> list[Setting]:
         ("RootDirectoryStartOnly", "yes"),  # the shell that notes the end runs in the pod's root
         ("PrivateMounts", "yes"),
         ("MountAPIVFS", "no"),
-        # "-", because the shell that notes the end starts there as well, outside the app's root, and the app may have removed it.
-        ("WorkingDirectory", "-" + quoted_path(spec.app.app.working_directory or "/")),
+        ("WorkingDirectory", WORKING_DIRECTORY[0]),
         ("User", str(user.uid)),
         ("Group", str(user.gid)),
     ]
@@ -231,10 +253,10 @@ def _confinement(spec: AppUnit) -> list[Setting]:
 def _streams(spec: AppUnit, *, handlers: bool = False) -> list[Setting]:
     app = spec.app
     if spec.interactive and not handlers:
-        return [("StandardInput", "tty"), ("StandardOutput", "tty"), ("StandardError", "tty"), ("TTYPath", f"/{TERMINAL}")]
+        return [*_terminal(f"/{TERMINAL}"), ("StandardInput", "tty"), ("StandardOutput", "tty"), ("StandardError", "tty")]
     modes = stream_modes(app)
     directory = f"/{names.IOMUX_DIR}/{app.name}"
-    settings: list[Setting] = [("TTYPath", f"{directory}/tty")] if "tty" in modes.values() and not handlers else []
+    settings = _terminal(f"{directory}/tty") if "tty" in modes.values() and not handlers else []
     for setting, name in (("StandardInput", "stdin"), ("StandardOutput", "stdout"), ("StandardError", "stderr")):
         mode = modes[name]
         if handlers and mode in ("tty", "stream"):
@@ -243,9 +265,9 @@ def _streams(spec: AppUnit, *, handlers: bool = False) -> list[Setting]:
     return settings
 
 
-def quoted_path(path: str) -> str:
-    """A path for a setting that takes one and unquotes nothing (WorkingDirectory)."""
-    return path.replace("%", "%%")
+def _terminal(path: str) -> list[Setting]:
+    # A shell at a terminal ends when that hangs up, and ignores SIGTERM.
+    return [("TTYPath", path), ("SendSIGHUP", "yes")]
 
 
 def _valid(name: str) -> bool:

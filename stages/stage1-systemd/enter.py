@@ -3,7 +3,8 @@
 The command runs in the app's mount namespace and root, in the pod's other namespaces, in the app's control groups, with its
 user and groups, capabilities, system call filter, no-new-privileges, labels and environment; on a terminal of the pod's where
 ours is one. This process stays outside and waits. Nothing of ours is open in the command, and from the moment it is inside, its
-process cannot be traced by processes of the pod (CVE-2019-10144, -10145 and -10147 were rkt's failures to do these things).
+process cannot be traced by processes of the pod (CVE-2019-10144, -10145 and -10147 were rkt's failures to do these things). The
+interpreter that goes inside was executed from where nothing can write to it (:mod:`rktpy.isolate.unwritable`).
 Hot-path module.
 """
 
@@ -28,10 +29,11 @@ from rktpy.isolate.plan import shown
 from rktpy.isolate.pod_app import load_apps, read_file
 from rktpy.isolate.privileges import Restrictions, app_privileges
 from rktpy.isolate.root import Root
+from rktpy.isolate.unwritable import execute_unwritable, is_unwritable
 from rktpy.isolate.users import app_user
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
-from rktpy.log import note, set_debug
+from rktpy.log import debugging, note, set_debug
 from rktpy.stage1.systemd.app_process import open_app
 from rktpy.stage1.systemd.pod_paths import METADATA_FILE
 from rktpy.stage1.systemd.pod_process import first_process, open_user_namespace
@@ -45,11 +47,13 @@ if TYPE_CHECKING:
 else:
     from _signal import SIG_IGN, SIGTERM, SIGWINCH, signal
 
+_HERE = os.path.dirname(os.path.abspath(__file__))
 #: The pod's namespaces, and those that an app has of its own.
 _POD_NAMESPACES = (("ipc", c.CLONE_NEWIPC), ("uts", c.CLONE_NEWUTS), ("net", c.CLONE_NEWNET), ("cgroup", c.CLONE_NEWCGROUP))
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC
 _TIOCSCTTY = 0x540E
 _FORWARDED = (1, 2, 3, 15)  # HUP, INT, QUIT, TERM
+_SIGWINCH = 28
 
 
 def main(argv: list[str]) -> int:
@@ -62,6 +66,8 @@ def main(argv: list[str]) -> int:
         set_debug(True)
     if not arguments.rest:
         raise UsageError("no command given")
+    if not is_unwritable():
+        execute_unwritable(["-IS", f"{_HERE}/enter", *(["--debug"] if debugging() else []), *argv])
     app = _app(arguments.text("appname"))
     monitor = open_holder(read_pid(names.PPID_FILE))
     if monitor is None:

@@ -14,12 +14,14 @@ from rktpy.errors import Stage1Error, innermost
 from rktpy.formats import stage1 as names
 from rktpy.formats.aci.isolators import Landlock, SeccompRemove, SeccompRetain
 from rktpy.formats.stage1 import Enforcement, write_report
+from rktpy.isolate.capabilities import app_capabilities, capability_mask
 from rktpy.isolate.environment import app_environment, environment_file
 from rktpy.isolate.executable import find_executable
 from rktpy.isolate.labels import selinux_active
 from rktpy.isolate.mounts import Bind, PivotRoot
 from rktpy.isolate.plan import execute_plan, shown
 from rktpy.isolate.pod_app import append_file, write_file
+from rktpy.isolate.process import SetCaps
 from rktpy.isolate.root import Root
 from rktpy.isolate.users import app_user
 from rktpy.linux import constants as c
@@ -48,6 +50,12 @@ if TYPE_CHECKING:
     from rktpy.stage1.systemd.launch import Console, Pipes
     from rktpy.stage1.systemd.pod import Pod
 
+#: What systemd-nspawn(1) leaves to a container by default: loading modules, raw I/O, the clock and the like are not among it.
+_SYSTEMD_NEEDS = (
+    "AUDIT_CONTROL AUDIT_WRITE CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID IPC_OWNER KILL LEASE LINUX_IMMUTABLE MKNOD "
+    "NET_ADMIN NET_BIND_SERVICE NET_BROADCAST NET_RAW SETFCAP SETGID SETPCAP SETUID SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_NICE "
+    "SYS_PTRACE SYS_RESOURCE SYS_TTY_CONFIG"
+)
 _LARGEST_FD = 2**32 - 1
 _ENVIRONMENT = {
     "container": "rktpy",
@@ -119,8 +127,18 @@ def _become_systemd(
         for app, one in zip(pod.apps, roots, strict=True):
             execute_plan(name_files(app, pod.root, pod.names, has_resolv=has_resolv), one)
             one.close()
-        execute_plan((PivotRoot(),), root)
+        execute_plan((PivotRoot(), *_own_capabilities(pod)), root)
     _execute(pod, programs)
+
+
+def _own_capabilities(pod: Pod) -> tuple[Operation, ...]:
+    """What the pod's systemd keeps: what it needs itself and what its apps ask for. Apps of a mutable pod are not known yet."""
+    if pod.mutable or pod.no_capabilities:
+        return ()
+    mask = capability_mask(tuple(_SYSTEMD_NEEDS.split())).mask
+    for app in pod.apps:
+        mask |= app_capabilities(app.app.isolators).mask
+    return (SetCaps(mask),)
 
 
 class Restricted(Record):
@@ -181,9 +199,11 @@ def app_unit(app: PodApp, root: Root, restricted: Restricted, devices: tuple[str
     user = app_user(app, root)
     environment = app_environment(app.name, app.app, user)
     program = program_finder(app, root)(app.app.exec[0])
-    settings = Settings(app, restricted.machine, user.uid, root)
+    settings = Settings(app, restricted.machine, user.uid, root, added=restricted.mutable)
     lines = tuple(settings.lines)
-    spec = AppUnit(app, user, environment, program, lines, restricted.mutable, restricted.interactive, devices, settings.wrapper)
+    spec = AppUnit(
+        app, user, environment, program, lines, restricted.mutable, restricted.interactive, devices, settings.restriction
+    )
     return spec, [*settings.report, *environment_report(app.name, environment)]
 
 

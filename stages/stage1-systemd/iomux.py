@@ -76,7 +76,7 @@ class Log:
 
     def feed(self, data: bytes) -> None:
         """Take in output of the app; what is no whole line yet waits for the rest."""
-        if self.fd < 0:
+        if self.fd < 0 and self._copy is None:
             return
         lines, newline, rest = data.rpartition(b"\n")
         if newline:
@@ -98,7 +98,8 @@ class Log:
         text = lines.replace(b"\r\n", b"\n").removesuffix(b"\r")
         if self._copy is not None:
             self._copy(text, partial)
-        self.pending += self._mark + text.replace(b"\n", b"\n" + self._mark) + b"\n"
+        if self.fd >= 0:
+            self.pending += self._mark + text.replace(b"\n", b"\n" + self._mark) + b"\n"
 
     def flush(self) -> None:
         """Write as much as can be written now."""
@@ -106,7 +107,6 @@ class Log:
             # Nobody reads it any more.
             self.fd = -1
             self.pending.clear()
-            self._line = b""
 
 
 class Client:

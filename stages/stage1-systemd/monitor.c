@@ -12,7 +12,7 @@
  * OVER           read end of a FIFO whose write end the pod's systemd holds until everything has stopped
  * NOTIFY         datagram socket on which the pod's systemd says READY=1
  * MODE           "lines": copy the console to standard output; "interactive": also standard input to the console, in raw mode
- * FIRST-FAILURE  file with the exit status of the app that failed first; absent when none did
+ * FIRST-FAILURE  file with the exit status of the app that failed first; "-" when none did
  * READY          symbolic link to make when the pod is ready
  *
  * SIGTERM, SIGINT, SIGHUP and SIGQUIT stop the pod in order (SIGRTMIN+3 to its systemd). Three ^] within a second end it at once, as in
@@ -189,7 +189,7 @@ static int first_failure(const char *path)
 		return -1;
 	n = read(fd, text, sizeof text - 1);
 	close(fd);
-	return n > 0 ? atoi(text) & 0xff : -1;
+	return n > 0 && text[0] != '-' ? atoi(text) & 0xff : -1;
 }
 
 int main(int argc, char **argv)
@@ -319,6 +319,8 @@ int main(int argc, char **argv)
 		status = info.si_status;
 	else
 		status = 1; /* somebody killed the pod */
+	if (!escape && !asked && failure < 0 && !stopped && ended && info.si_code == CLD_EXITED && status)
+		fprintf(stderr, "stage1: the pod's systemd has failed with status %d (--debug shows what it says)\n", status);
 
 	for (size_t i = 0; i < 4; i++)
 		signal((int[]){ SIGTERM, SIGINT, SIGHUP, SIGQUIT }[i], SIG_IGN);

@@ -12,8 +12,9 @@
         var/log/journal/<id>/      the pod's log
         opt/stage2/<app>/rootfs    the apps' roots
 
-What an app can reach is its own root, put together by :mod:`rktpy.stage1.systemd.app_root`. Protected paths as in rkt 1.30.
-Hot-path module.
+What an app can reach is its own root, put together by :mod:`rktpy.stage1.systemd.app_root`. Protected paths as in rkt 1.30, whose
+systemd-nspawn kept apps from the kernel's parameters as well: to write to those of the whole machine takes no capability, but to
+be its root. Hot-path module.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from __future__ import annotations
 import os
 import stat
 
-from rktpy.isolate.mounts import Bind, BindRoot, Filesystem, MaskPath, Mkdir, Mknod, RemountReadonly, Symlink, Tmpfs
+from rktpy.isolate.mounts import Bind, BindOnItself, BindRoot, Filesystem, MaskPath, Mkdir, Mknod, RemountReadonly, Symlink, Tmpfs
 from rktpy.linux import constants as c
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_paths import TERMINAL
+from rktpy.stage1.systemd.pod_paths import TERMINAL, WORKING_DIRECTORY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _PROGRAMS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec")
 _NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 _LINKS = (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"), ("ptmx", "pts/ptmx"))
 _TUN = ("net/tun", 10, 200)
-_READ_ONLY_PROC = ("bus", "sys/kernel/core_pattern", "sys/kernel/modprobe", "sys/vm/panic_on_oom", "sysrq-trigger")
+_READ_ONLY_PROC = ("acpi", "asound", "bus", "fs", "irq", "scsi", "sys", "sysrq-trigger")
 _HIDDEN_PROC = ("config.gz", "kallsyms", "sched_debug", "kcore", "kmem", "mem")
 _HIDDEN_SYS = ("firmware", "fs", "hypervisor", "module", "power")
 
@@ -81,6 +82,12 @@ def device_nodes(directory: str, source: str = "") -> Iterable[Operation]:
         yield Symlink(f"{directory}/{name}", target)
 
 
+def working_directory(path: str) -> Iterable[Operation]:
+    """Links that let :data:`WORKING_DIRECTORY` lead to ``path``."""
+    yield Symlink(WORKING_DIRECTORY[0], WORKING_DIRECTORY[1])
+    yield Symlink(WORKING_DIRECTORY[1], path)
+
+
 def pod_root(groups: tuple[Group, ...], *, terminal: str, console: str, protect: bool, sharing: Sharing) -> tuple[Operation, ...]:
     """What makes the directory of a pod's stage1 the root of its systemd.
 
@@ -96,6 +103,7 @@ def pod_root(groups: tuple[Group, ...], *, terminal: str, console: str, protect:
         *_cgroups(groups),
         Tmpfs("/dev", "mode=755,size=64k,nr_inodes=1m", c.MS_NOSUID | c.MS_STRICTATIME),
         *device_nodes("/dev", "/dev" if sharing.user_namespace else ""),
+        *working_directory("/"),
         Filesystem("devpts", "/dev/pts", "newinstance,ptmxmode=0666,mode=620,gid=5", c.MS_NOSUID | c.MS_NOEXEC),
         Tmpfs("/dev/shm", "mode=1777", c.MS_NOSUID | c.MS_NODEV),
         *_mqueue(sharing),
@@ -150,6 +158,9 @@ def _kernel_for_apps(protect: bool, sharing: Sharing) -> Iterable[Operation]:
     yield _sysfs(KERNEL_SYS, sharing)
     if not protect:
         return
+    if not sharing.network:
+        # Of the pod's own network, for apps that may administer it.
+        yield BindOnItself(f"{KERNEL_PROC}/sys/net")
     for path in _READ_ONLY_PROC:
         yield RemountReadonly(f"{KERNEL_PROC}/{path}")
     for path in _HIDDEN_PROC:

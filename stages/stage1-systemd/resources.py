@@ -33,13 +33,12 @@ from rktpy.stage1.systemd.pod_limits import OF_POD
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.formats.aci.isolators import Isolator
+    from rktpy.isolate.landlock import RestrictWithLandlock
     from rktpy.isolate.pod_app import PodApp
     from rktpy.isolate.root import Root
 
     Setting = tuple[str, str]
 
-#: In the root of an app that Landlock restricts: the program that does it.
-HANDOFF = "dev/.rktpy-handoff"
 #: systemd takes no quota under a thousandth of a second in a tenth.
 _LEAST_CPU = 10
 _CAPABILITIES = (names.CAPS_RETAIN_NAME, names.CAPS_REMOVE_NAME)
@@ -57,10 +56,11 @@ class Machine(Record):
 class Settings:
     """The settings of one app's unit while they are collected, and the report."""
 
-    def __init__(self, app: PodApp, machine: Machine, uid: int, root: Root) -> None:
+    def __init__(self, app: PodApp, machine: Machine, uid: int, root: Root, *, added: bool = False) -> None:
+        """``added`` says that the pod runs already, so that only the app itself can be limited."""
         self.lines: list[Setting] = []
-        #: What stands before a program of the app's on a command line.
-        self.wrapper: tuple[str, ...] = ()
+        #: What the app's processes do to themselves first, because systemd has no setting for it.
+        self.restriction: RestrictWithLandlock | None = None
         self._root = root
         self.report: list[Enforcement] = []
         self._app = app
@@ -70,7 +70,10 @@ class Settings:
         self._capabilities()
         self._seccomp()
         for isolator in self._by_name.values():
-            self._one(isolator)
+            if isolator.name not in OF_POD:
+                self._one(isolator)
+            elif added:
+                self._ignore(isolator.name, "it limits whole pods, and this one runs already")
 
     def _set(self, name: str, *lines: Setting, changed: str = "") -> None:
         self.lines += lines
@@ -112,7 +115,7 @@ class Settings:
             self._landlock(parsed)
         elif parsed is None:
             self._ignore(name, "unknown isolator")
-        elif name not in (*_CAPABILITIES, *OF_POD, names.SECCOMP_RETAIN_NAME, names.SECCOMP_REMOVE_NAME):
+        elif name not in (*_CAPABILITIES, names.SECCOMP_RETAIN_NAME, names.SECCOMP_REMOVE_NAME):
             self._ignore(name, "stage1-systemd does not limit this")
 
     def _limited(self, name: str, controller: str, parsed: Memory | CPU, line: Setting, changed: str = "") -> None:
@@ -140,11 +143,7 @@ class Settings:
         self.report.append(entry)
         if operation is None:
             return
-        paths = [word for path, rights in operation.paths for word in (path, str(rights))]
-        ports = [str(word) for pair in operation.allowed_ports for word in pair]
-        counts = (str(len(operation.paths)), str(len(operation.allowed_ports)))
-        files = (str(operation.files), str(operation.ports))
-        self.wrapper = (f"/{HANDOFF}", "--landlock", *files, counts[0], *paths, counts[1], *ports)
+        self.restriction = operation
         # Else a process that is not the machine's administrator may not restrict itself.
         self.lines.append(("NoNewPrivileges", "yes"))
 
@@ -194,6 +193,9 @@ class Settings:
         calls, everything, unknown = expand(parsed.set)
         if everything and not retain:
             raise Stage1Error("seccomp: removing all system calls leaves nothing that could run")
+        if retain and not (everything or calls):
+            # systemd would take an empty list for no filter.
+            raise Stage1Error("seccomp: retaining no system calls leaves nothing that could run")
         if isolator is not None:
             problem = f"unknown system calls {', '.join(unknown)}" if unknown else ""
             self._set(isolator.name, changed=problem)

@@ -76,9 +76,8 @@ def main(argv: list[str]) -> int:
 
 def _launch(pod: Pod, mounts: list[tuple[VolumeMount, ...]], lock: int) -> NoReturn:
     programs = systemd_programs()
-    umask = os.umask(0o022)
+    os.umask(0o022)  # also for what systemd looks at: it takes no FIFO of another mode
     write_pod_files(pod, programs, tuple([unit for app in pod.apps for unit in start_units(app)]))
-    os.umask(umask)
     groups = make_pod_groups(pod.uuid, before=_write_groups)
     limited = limit_groups(pod, groups)
     console = open_console(interactive=pod.interactive)

@@ -10,6 +10,8 @@ import os
 
 from rktpy.formats import stage1 as names
 
+# Not when it is needed: that may be inside the pod, where there is no Python.
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.formats.pod import PodManifest
@@ -50,8 +52,11 @@ def stream_mode(app: PodApp, name: str, annotation: str) -> str:
 
 
 def stream_modes(app: PodApp) -> dict[str, str]:
-    """The modes of an app's streams by name."""
-    return {name: stream_mode(app, name, annotation) for name, annotation in _STREAMS}
+    """The modes of an app's streams by name. Those that can be attached to are all the terminal if one is."""
+    modes = {name: stream_mode(app, name, annotation) for name, annotation in _STREAMS}
+    if "tty" in modes.values():
+        return {name: "tty" if mode == "stream" else mode for name, mode in modes.items()}
+    return modes
 
 
 def uses_mux(app: PodApp) -> bool:

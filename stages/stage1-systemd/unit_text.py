@@ -6,10 +6,14 @@ Hot-path module.
 
 from __future__ import annotations
 
+from rktpy.errors import Stage1Error
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+#: systemd reads no longer lines (LONG_LINE_MAX of its sources); it would leave the setting out.
+_LONGEST_LINE = 1 << 20
 _ESCAPES = {
     **{number: f"\\x{number:02x}" for number in (*range(1, 32), 127)},
     ord("\n"): "\\n",
@@ -37,5 +41,15 @@ def command(argv: Iterable[str], flags: str = "") -> str:
 
 
 def unit(*sections: tuple[str, Iterable[tuple[str, str]]]) -> str:
-    """A unit file of sections, each a name and its settings."""
-    return "\n".join(["".join([f"[{name}]\n", *[f"{key}={value}\n" for key, value in settings]]) for name, settings in sections])
+    """A unit file of sections, each a name and its settings. Raises Stage1Error for a setting that would not be one line."""
+    return "\n".join(["".join([f"[{name}]\n", *[_line(key, value) for key, value in settings]]) for name, settings in sections])
+
+
+def _line(key: str, value: str) -> str:
+    if "\n" in value or "\r" in value or "\0" in value:
+        raise Stage1Error(f"a unit's {key} cannot have a line break")
+    line = f"{key}={value}\n"
+    # A byte is at most four characters: most lines need not be encoded to know that.
+    if len(line) * 4 >= _LONGEST_LINE and len(line.encode("utf-8", "surrogateescape")) >= _LONGEST_LINE:
+        raise Stage1Error(f"a unit's {key} is too long for systemd: it takes less than {_LONGEST_LINE} bytes, quoted")
+    return line

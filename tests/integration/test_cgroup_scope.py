@@ -34,12 +34,14 @@ from rktpy.cgroup.pod import make_pod_groups
 
 noted = []
 subtree = make_pod_groups({UUID!r}, before=lambda subtree: noted.append(subtree.to_text()))
+entered, entering = os.pipe()
 child = os.fork()
 if child == 0:
     subtree.enter()
     os.execv("/bin/sleep", ["sleep", "60"])
-while child not in subtree.processes():
-    pass
+os.close(entering)
+os.read(entered, 1)  # closed by execve
+assert child in subtree.processes()
 answer = {{
     "own": open("/proc/self/cgroup").read(),
     "child": open(f"/proc/{{child}}/cgroup").read(),

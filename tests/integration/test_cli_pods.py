@@ -74,6 +74,7 @@ def test_prepared_pods(stored: Rktpy) -> None:
     assert f'pod "{uuid}" is not prepared' in stored("run-prepared", uuid, status=254).stderr
 
 
+@pytest.mark.stage1()
 def test_list_shows_every_app(stored: Rktpy) -> None:
     done = stored("--insecure-options=image", "prepare", NAME, "--name=one", NAME, "--name=two")
     full = [line.split("\t") for line in stored("list", "--full", "--no-legend").stdout.splitlines()]
@@ -101,7 +102,10 @@ def test_a_running_pod(stored: Rktpy, running: str) -> None:
         f'rm: pod "{running}" is currently running\nrm: failed to remove one or more pods\n'
     )
     assert "not exited" in stored("export", running, "/nowhere/x.aci", status=254).stderr
-    assert "keeps no output" in stored("logs", running, status=254).stderr
+    if stored.stage1 == "fly":
+        assert "keeps no output" in stored("logs", running, status=254).stderr
+    else:
+        assert stored("logs", running).stdout == ""
     assert stored("status", "--wait=50ms", running, status=254).stderr == "status: error waiting for pod to finish: time is up\n"
 
 
@@ -141,6 +145,7 @@ def test_the_image_of_a_prepared_pod_can_be_removed(stored: Rktpy) -> None:
     assert stored("rm", uuid).stdout == f'"{uuid}"\n'
 
 
+@pytest.mark.stage1()
 def test_pods_that_are_not_there(rktpy: Rktpy, tmp_path: Path) -> None:
     for command in ("status", "cat-manifest", "run-prepared", "enter", "logs"):
         assert rktpy(command, "abcd", status=254).stderr.endswith(
@@ -158,12 +163,14 @@ def test_pods_that_are_not_there(rktpy: Rktpy, tmp_path: Path) -> None:
     assert rktpy("rm", f"--uuid-file={missing}", status=254).stderr.startswith("rm: unable to resolve UUID from file: ")
 
 
+@pytest.mark.stage1()
 def test_the_chain_of_causes_with_debug(rktpy: Rktpy) -> None:
     assert rktpy("--debug", "status", "abcd", status=254).stderr == (
         'status: problem retrieving pod\n  └─unable to resolve UUID\n    └─no matches found for "abcd"\n'
     )
 
 
+@pytest.mark.stage1()
 def test_what_run_refuses(stored: Rktpy) -> None:
     for argv, problem in (
         (["run"], "run: must provide at least one image or specify the pod manifest\n"),

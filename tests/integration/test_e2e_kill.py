@@ -15,10 +15,10 @@ from tests.conftest import Rktpy
 from tests.support.pods import cgroups_of_pods, kill, mounts_of, processes_with, states, wait_for
 from tests.support.registry import Registry, make_image
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.stage1("fly", "systemd")]
 
-KILLS = 200
-SECONDS = 150.0
+KILLS = 120
+SECONDS = 100.0
 FETCH = "--insecure-options=image,http"
 GREETING = "hello from busybox, an ACI\n"
 

@@ -24,7 +24,7 @@ from tests.support.pods import (
 )
 from tests.support.registry import Registry, make_image
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "systemd")]
 
 MANY = 20
 FETCH = "--insecure-options=image,http"
@@ -78,6 +78,10 @@ class Crowd:
         self.started.clear()
         return found
 
+    def app_output(self, *outputs: str) -> str:
+        """What the apps wrote, of what the commands printed."""
+        return "".join([self.rktpy.app_output(output) for output in outputs])
+
     def all_well(self) -> list[str]:
         """The outputs, when all have ended well."""
         results = self.results()
@@ -91,6 +95,7 @@ def blob_downloads(registry: Registry, repository: str) -> list[str]:
     return [line.split("/blobs/")[1].split()[0] for line in lines]
 
 
+@pytest.mark.stage1()
 def test_twenty_fetches_are_one_download(rktpy: Rktpy, registry: Registry) -> None:
     reference = f"docker://{registry.host}/team/data:v1"
     with Crowd(rktpy) as crowd:
@@ -111,7 +116,7 @@ def test_twenty_runs_of_an_image_that_is_not_there_yet(rktpy: Rktpy, registry: R
     with Crowd(rktpy) as crowd:
         for number in range(MANY):
             crowd.start(FETCH, "run", reference, "--exec=/bin/sh", "--", "-c", f"echo {number} >/mine; cat /mine")
-        assert crowd.all_well() == [f"{number}\n" for number in range(MANY)]
+        assert [crowd.app_output(out) for out in crowd.all_well()] == [f"{number}\n" for number in range(MANY)]
     assert len(blob_downloads(registry, "team/busybox")) - before == 2
     assert sorted(states(rktpy).values()) == ["exited"] * MANY
     assert len(list((rktpy.data / "cas/tree").iterdir())) == 1
@@ -124,6 +129,7 @@ def test_twenty_runs_of_an_image_that_is_not_there_yet(rktpy: Rktpy, registry: R
     assert mounts_of(rktpy.data) == []
 
 
+@pytest.mark.stage1("fly")
 def test_prepare_beside_gc_and_image_gc(stored: Rktpy, busybox_images: Path) -> None:
     aci = str(busybox_images / "busybox.aci")
     with Crowd(stored) as crowd:
@@ -160,7 +166,8 @@ def test_runs_beside_everything_else(stored: Rktpy, busybox_images: Path, tmp_pa
             crowd.start("image", "gc", "--grace-period=0s")
         results = crowd.results()
     assert [(args, status, err) for args, status, _out, err in results if status] == []
-    assert [out for args, _s, out, _e in results if "run" in args] == [f"{number}\n" for number in range(5)]
+    ran = [crowd.app_output(out) for args, _s, out, _e in results if "run" in args]
+    assert ran == [f"{number}\n" for number in range(5)]
     stored("gc", "--grace-period=0s")
     assert states(stored) == {}
     uuids = [path.read_text().strip() for path in tmp_path.glob("*.uuid")]
@@ -169,6 +176,7 @@ def test_runs_beside_everything_else(stored: Rktpy, busybox_images: Path, tmp_pa
     assert processes_with(str(stored.data)) == {}
 
 
+@pytest.mark.stage1()
 def test_one_pod_is_removed_once(stored: Rktpy) -> None:
     for _ in range(3):
         uuid = prepare(stored)
@@ -193,7 +201,7 @@ def test_one_pod_is_run_once(stored: Rktpy) -> None:
             crowd.start("run-prepared", uuid)
         results = crowd.results()
     assert sorted(status for _args, status, _out, _err in results) == [0, *[254] * 5]
-    assert "".join(out for _args, _status, out, _err in results) == "ran\n"
+    assert crowd.app_output(*[out for _args, _status, out, _err in results]) == "ran\n"
     for _args, status, _out, err in results:
         if status:
             assert err == f'run-prepared: pod "{uuid}" is not prepared\n'
@@ -208,7 +216,7 @@ def test_image_rm_beside_runs(stored: Rktpy, busybox_images: Path) -> None:
             crowd.start("image", "rm", image)
         for args, status, out, err in crowd.results():
             if "run" in args and status == 0:
-                assert out == "hello from busybox, an ACI\n"
+                assert crowd.app_output(out) == "hello from busybox, an ACI\n"
             elif "run" in args:
                 # Removed between the fetch and the preparing.
                 assert (out, err.count(" is not in the store\n"), len(err.splitlines())) == ("", 1, 2), err

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import tempfile
 import time
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,7 @@ GREETING = "hello from busybox, an ACI\n"
 
 
 @pytest.mark.parametrize("name", [b'we:ird, di\\r "x" $y', "äöü".encode(), b"bytes\xff", b"-", b"new\nline", b"x" * 200])
-def test_names_of_the_data_directory(launcher: Path, busybox_images: Path, tmp_path: Path, name: bytes) -> None:
-    rktpy = Rktpy(launcher, tmp_path)
+def test_names_of_the_data_directory(rktpy: Rktpy, busybox_images: Path, tmp_path: Path, name: bytes) -> None:
     rktpy.data = tmp_path / os.fsdecode(name)
     aci = str(busybox_images / "busybox.aci")
     assert rktpy(UNSIGNED, "run", aci).stdout == GREETING
@@ -52,7 +52,7 @@ def test_names_of_the_data_directory(launcher: Path, busybox_images: Path, tmp_p
 
 def test_data_directory_behind_a_link(stored: Rktpy, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(stored.data)
-    linked = Rktpy(stored.launcher, tmp_path)
+    linked = copy(stored)
     linked.data = tmp_path / "link"
     assert shell(linked, "echo ran").stdout == "ran\n"
     assert states(linked) == states(stored)
@@ -83,16 +83,15 @@ def test_working_directory_is_gone(stored: Rktpy, tmp_path: Path) -> None:
     gone.mkdir()
     command = 'cd "$0" && rmdir "$0" && exec "$@"'
     argv = ["sh", "-c", command, str(gone), *stored.argv(UNSIGNED, "run", BUSYBOX)]
-    assert subprocess.check_output(argv, text=True, timeout=20) == GREETING
+    assert stored.app_output(subprocess.check_output(argv, text=True, timeout=20)) == GREETING
 
 
 # --- callers
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o027, 0o077, 0o777])
-def test_umask(launcher: Path, busybox_images: Path, tmp_path: Path, umask: int) -> None:
+def test_umask(rktpy: Rktpy, busybox_images: Path, tmp_path: Path, umask: int) -> None:
     """What the caller's umask is shows neither in the image's files nor in who may change ours."""
-    rktpy = Rktpy(launcher, tmp_path)
     os.mkdir(tmp_path / "parent")
     rktpy.data = tmp_path / "parent/data"
     script = "id -u; cat /etc/group; stat -c '%a %n' / /etc /bin/busybox /tmp /deep /deep/v /etc/hosts"
@@ -132,6 +131,7 @@ def test_closed_streams(stored: Rktpy, tmp_path: Path, closed: str) -> None:
     assert list(states(stored).values()) == ["exited"]
 
 
+@pytest.mark.stage1()
 def test_output_that_nobody_takes(stored: Rktpy, busybox_images: Path) -> None:
     shell(stored, "true")
     for command in (("list",), ("image", "list", "--format=json"), ("fetch", str(busybox_images / "busybox.aci")), ("version",)):
@@ -151,6 +151,7 @@ def test_output_that_nobody_takes(stored: Rktpy, busybox_images: Path) -> None:
         assert "Traceback" not in done.stderr and "internal error" not in done.stderr
 
 
+@pytest.mark.stage1()
 def test_other_users(stored: Rktpy, request: pytest.FixtureRequest) -> None:
     # pytest's own directories are closed to others, which would be all that they see.
     open_to_all = Path(tempfile.mkdtemp(prefix="rktpy-test-"))
@@ -167,6 +168,7 @@ def test_other_users(stored: Rktpy, request: pytest.FixtureRequest) -> None:
         assert "permission denied" in lines[0] or "unprivileged user" in lines[0], (command, done.stderr)
 
 
+@pytest.mark.stage1()
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, {130, -signal.SIGINT}), (signal.SIGTERM, {143, -signal.SIGTERM})])
 def test_interrupted_fetch(rktpy: Rktpy, number: signal.Signals, status: set[int]) -> None:
     with Server() as server:
@@ -187,6 +189,7 @@ def test_interrupted_fetch(rktpy: Rktpy, number: signal.Signals, status: set[int
     assert list((rktpy.data / "cas/tmp").glob("*.part")), "kept, to be continued"
 
 
+@pytest.mark.stage1()
 def test_interrupted_prepare_leaves_nothing_that_runs(rktpy: Rktpy, busybox_images: Path) -> None:
     preparing = rktpy.data / "pods/prepare"
     for delay in (0.0, 0.01, 0.03):
@@ -206,6 +209,7 @@ def test_interrupted_prepare_leaves_nothing_that_runs(rktpy: Rktpy, busybox_imag
 # --- apps that leave something behind
 
 
+@pytest.mark.stage1("fly")
 def test_child_that_outlives_the_app(stored: Rktpy, tmp_path: Path) -> None:
     """The pod runs for as long as anything of it does; stop reaches what is left."""
     uuid_file = tmp_path / "uuid"
@@ -219,6 +223,7 @@ def test_child_that_outlives_the_app(stored: Rktpy, tmp_path: Path) -> None:
     assert processes_with(str(stored.data)) == {}
 
 
+@pytest.mark.stage1("fly")
 def test_child_that_gives_the_lock_away(stored: Rktpy, tmp_path: Path) -> None:
     """A process that closes every descriptor is found by its control group."""
     uuid_file = tmp_path / "uuid"
@@ -237,6 +242,19 @@ def test_child_that_gives_the_lock_away(stored: Rktpy, tmp_path: Path) -> None:
                 continue
 
 
+@pytest.mark.stage1("systemd")
+def test_child_that_systemd_ends(stored: Rktpy) -> None:
+    """However it hides from the app: the pod ends with its apps, and takes everything along."""
+    hide = (
+        'for n in 3 4 5 6 7 8 9; do eval "exec $n>&-"; done; trap "" TERM HUP; setsid sleep 4321 >/dev/null 2>&1 & echo started'
+    )
+    assert shell(stored, hide, "--memory=50M").stdout == "started\n"
+    (uuid,) = states(stored)
+    assert states(stored) == {uuid: "exited"}
+    assert cgroups_of_pods(uuid) == []
+    assert processes_with("4321") == processes_with(str(stored.data)) == {}
+
+
 # --- things that are in use
 
 
@@ -249,7 +267,8 @@ def test_image_gc_keeps_the_image_of_a_prepared_pod(stored: Rktpy) -> None:
 
 
 def test_nothing_is_mounted_for_others(stored: Rktpy, tmp_path: Path) -> None:
-    with Running(stored, tmp_path, "mkdir /m; mount -t tmpfs only-inside /m; echo up; exec sleep 100") as pod:
+    unconfined = ("--insecure-options=image,all-run",)
+    with Running(stored, tmp_path, "mkdir /m; mount -t tmpfs only-inside /m; echo up; exec sleep 100", pod=unconfined) as pod:
         assert pod.line() == "up\n"
         assert "only-inside" in stored("enter", pod.uuid, "cat", "/proc/self/mountinfo").stdout
         assert "only-inside" not in Path("/proc/self/mountinfo").read_text()

@@ -39,7 +39,7 @@ def until(what: Callable[[], Any]) -> Any:
 class Mux:
     """A multiplexer in a pod's directory, with pipes for a journal."""
 
-    def __init__(self, pod: Path, *streams: str, journal: bool = False) -> None:
+    def __init__(self, pod: Path, *streams: str, journal: bool = False, cri_log: Path | None = None) -> None:
         self.pod = pod
         self.directory = pod / "stage1/rootfs/rkt/iottymux/app"
         self.directory.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,11 @@ class Mux:
         if journal:
             status = os.fstat(out)
             environment["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
-        argv = [SYSTEM_PYTHON, "-IS", str(MUX), str(self.directory), *streams]
+        copy = pod / "iomux.py"
+        copy.write_bytes(MUX.read_bytes())
+        (pod / "cri_line.py").write_bytes((ROOT / "formats/cri_line.py").read_bytes())
+        log = [f"--cri-log={cri_log}"] if cri_log is not None else []
+        argv = [SYSTEM_PYTHON, "-IS", str(copy), *log, str(self.directory), *streams]
         self.process = subprocess.Popen(argv, stdout=out, stderr=err, env=environment, cwd="/")
         os.close(out)
         os.close(err)
@@ -266,6 +270,20 @@ def test_a_journal_that_died_is_no_reason_to_wait(muxes: Callable[..., Mux]) -> 
     mux.app("sh", "-c", "seq 1 100000")
     wanted = "".join([f"{number}\n" for number in range(1, 100001)]).encode()
     assert receive(client, len(wanted)) == wanted
+
+
+def test_a_log_file_of_kubernetes(muxes: Callable[..., Mux], tmp_path: Path) -> None:
+    file = tmp_path / "app_0.log"
+    mux = muxes("stdout", "stderr", cri_log=file)
+    os.close(mux.out)  # it does not depend on the journal
+    script = "seq 1 70000; head -c 50000 /dev/zero | tr '\\0' x; sleep 0.2; echo; sleep 0.1; echo bad >&2"
+    assert mux.app("sh", "-c", script).wait(LIMIT_S) == 0
+    assert mux.stop() == 0
+    lines = [line.split(" ", 3) for line in file.read_text().splitlines()]
+    assert [line[3] for line in lines[:70000]] == [str(number) for number in range(1, 70001)]
+    assert [line[1:3] for line in lines[70000:]] == [["stdout", "P"], ["stdout", "F"], ["stderr", "F"]]
+    assert sum(len(line[3]) for line in lines[70000:-1]) == 50000 and lines[-1][3] == "bad"
+    assert all(len(line[0]) == 30 and line[0].endswith("Z") for line in lines)
 
 
 def test_an_app_can_open_its_streams_again(muxes: Callable[..., Mux]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from rktpy.formats.aci.isolators import Landlock
-from rktpy.isolate.landlock import landlock_abi, plan_landlock
+from rktpy.isolate.landlock import confine_program, confined, landlock_abi, plan_landlock
 from rktpy.isolate.root import Root
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
@@ -169,7 +170,7 @@ def app(script: str, value: object, **more: object) -> dict[str, object]:
 
 
 def test_fly_restricts_the_app(tmp_path: Path) -> None:
-    value = {"read": ["/bin", "/etc/passwd"], "write": ["/tmp", "/dev"], "exec": ["/bin"], "connect": []}
+    value = {"read": ["/etc/passwd"], "write": ["/tmp", "/dev"], "exec": ["/bin"], "connect": []}
     script = "cat /etc/passwd >/tmp/copy && echo read; cat /etc/group; echo x >/work/f; mkdir /tmp/d && echo made; exec /etc/tool"
     for number, who in enumerate(({}, {"user": "web", "group": "www"})):
         pod = make_pod(tmp_path / str(number), app(script, value, **who))
@@ -188,10 +189,66 @@ def test_fly_reports_paths_that_are_not_there(tmp_path: Path) -> None:
     assert run(pod) == (0, "", 'stage1: app app: rktpy/landlock is changed: not there: "/lib64"\n')
     assert run(make_pod(tmp_path / "q", app("true", {"exec": ["/lib64"]})), "--strict")[0] == 254
     status, _out, err = run(make_pod(tmp_path / "r", app("true", {"exec": []})))
-    assert (status, err) == (254, 'run: can\'t execute "/bin/sh": permission denied\n')
+    assert (status, err) == (254, 'stage1: can\'t execute "/bin/sh": permission denied\n')
 
 
 def test_a_restriction_of_the_whole_pod_is_reported(tmp_path: Path) -> None:
     isolators = {"isolators": [{"name": "rktpy/landlock", "value": {"read": []}}]}
     _status, _out, err = run(make_pod(tmp_path / "p", shell("true"), pod=isolators))
     assert err == "stage1: rktpy/landlock is not enforced: it counts for an app, not for a pod\n"
+
+
+def confined_output(root: Path, wanted: Landlock, script: str, uid: int) -> tuple[int, str, str]:
+    """Run a shell script in a root by way of ``confine``, as something else than rktpy would: status, stdout, stderr."""
+    operation, _entry = plan_landlock("app", wanted, landlock_abi(), None)
+    assert operation is not None
+    (root / "confine").write_bytes(Path(confine_program()).read_bytes())
+    (root / "confine").chmod(0o755)
+    command = confined(operation, "/confine", "/bin/busybox", ("sh", "-c", script))
+
+    def enter() -> None:
+        os.chroot(root)
+        os.chdir("/")
+        os.setgroups(())
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+
+    done = subprocess.run(
+        command, preexec_fn=enter, env={"PATH": "/bin", "KEPT": "x"}, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_confine_restricts_what_somebody_else_starts(tmp_path: Path, uid: int) -> None:
+    root = make_pod(tmp_path / "p") / "stage1/rootfs/opt/stage2/app/rootfs"
+    for name in ("work", "var"):
+        (root / name).chmod(0o777)
+    wanted = Landlock(
+        read=("/etc/passwd", "/proc", "/missing", "/bin/busybox/none"), write=("/var",), exec=("/bin",), connect=(80,)
+    )
+    script = "cat /etc/passwd >/var/copy && echo $KEPT; cat /etc/group; echo x >/work/f; exec /confine"
+    status, out, err = confined_output(root, wanted, script, uid)
+    assert (status, out) == (126, "x\n"), err
+    assert [line.rpartition(": ")[2].lower() for line in err.splitlines()] == ["permission denied"] * 3
+    assert confined_output(root, Landlock(exec=()), "true", uid)[::2] == (
+        254,
+        'stage1: can\'t execute "/bin/busybox": permission denied\n',
+    )
+
+
+def test_confine_starts_nothing_when_it_was_called_wrongly() -> None:
+    confine = confine_program()
+    for arguments in (
+        (),
+        ("1", "0", "--", "/bin/true"),
+        ("g", "0", "--", "/bin/true", "true"),
+        ("1", "0", "path", "1", "/", "/bin/true", "true"),
+        ("1", "0", "paths", "1", "/", "--", "/bin/true", "true"),
+        ("1", "0", "path", "2", "/", "--", "/bin/true", "true"),
+        ("1", "3", "port", "1", "70000", "--", "/bin/true", "true"),
+        ("0", "0", "--", "/bin/true", "true"),
+        ("1", "0", "path", "1", "/", "--", "/does/not/exist", "x"),
+    ):
+        done = subprocess.run([confine, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 254 and done.stderr.startswith("stage1: can't "), arguments

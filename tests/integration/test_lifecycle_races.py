@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import Rktpy
 from tests.integration.test_lifecycle import IMAGE, Pods, mounts_of
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "systemd")]
 
 SEED = int(os.environ.get("RKTPY_TEST_SEED", "20261"))
 
@@ -35,11 +35,16 @@ def finish(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]
     return [(process.returncode, *out) for process, out in [(process, process.communicate(timeout=60)) for process in processes]]
 
 
+def ran(pods: Pods, *outputs: str) -> str:
+    """What the apps wrote, of what the commands printed."""
+    return "".join([pods.rktpy.app_output(output) for output in outputs])
+
+
 def test_one_of_many_runs_a_prepared_pod(pods: Pods) -> None:
     uuid = pods.prepare(IMAGE, "--exec=/bin/sh", "--", "-c", "echo ran")
     results = finish([start(pods, "run-prepared", uuid) for _ in range(8)])
     assert sorted(result[0] for result in results) == [0] + [254] * 7
-    assert "".join(result[1] for result in results) == "ran\n"
+    assert ran(pods, *[result[1] for result in results]) == "ran\n"
     assert all(f'pod "{uuid}" is not prepared' in err or status == 0 for status, _out, err in results), results
     assert pods.where() == {"run": [uuid]}
 
@@ -48,15 +53,16 @@ def test_run_against_rm(pods: Pods) -> None:
     """Either the pod runs, or it is removed before; nothing in between."""
     for _ in range(6):
         uuid = pods.prepare(IMAGE, "--exec=/bin/sh", "--", "-c", "echo ran; sleep 0.3")
-        (ran, out, _), (removed, _, err) = finish([start(pods, "run-prepared", uuid), start(pods, "rm", uuid)])
+        (status, out, _), (removed, _, err) = finish([start(pods, "run-prepared", uuid), start(pods, "rm", uuid)])
         if removed == 0:
-            assert (ran, out) == (254, "")
+            assert (status, out) == (254, "")
             assert pods.where() == {}
         else:
-            assert (ran, out) == (0, "ran\n") and "running" in err
+            assert (status, ran(pods, out)) == (0, "ran\n") and "running" in err
             pods("rm", uuid)
 
 
+@pytest.mark.stage1("fly")
 def test_many_remove_one_pod(pods: Pods) -> None:
     pods.sh("true")
     (uuid,) = pods.where()["run"]
@@ -129,6 +135,7 @@ def no_process_in(data: Path) -> bool:
     return True
 
 
+@pytest.mark.stage1("fly")
 def test_collection_finishes_what_a_killed_one_began(pods: Pods) -> None:
     """Whichever files of the pod are gone already, the next gc removes the others."""
     rng = random.Random(SEED)

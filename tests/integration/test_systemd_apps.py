@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import time
@@ -226,3 +227,71 @@ def test_following_the_logs_of_a_pod(sandbox: Sandbox) -> None:
 def test_the_environment_switches_the_commands_off(rktpy: Rktpy) -> None:
     done = rktpy("app", "list", "x", status=254, env={**os.environ, "RKT_EXPERIMENT_APP": "false"})
     assert done.stderr.startswith('Error: unknown command "app" for "rktpy"')
+
+
+STREAMS = ("--stdin=stream", "--stdout=stream", "--stderr=stream")
+TERMINAL = ("--stdin=tty", "--stdout=tty", "--stderr=tty")
+
+
+def attached(sandbox: Sandbox, name: str, *flags: str) -> subprocess.Popen[bytes]:
+    argv = sandbox.rktpy.argv("attach", f"--app={name}", *flags, sandbox.uuid)
+    return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_attaching_to_streams_and_to_a_terminal(sandbox: Sandbox) -> None:
+    script = "busybox test -t 0 && echo terminal || echo none; while read line; do echo got $line; done; echo over"
+    for name, flags, kind in (("streams", STREAMS, "none"), ("terminal", TERMINAL, "terminal")):
+        sandbox.add(name, script, *flags)
+        sandbox.app("start", name)
+        document = json.loads(sandbox.rktpy("attach", "--mode=list", f"--app={name}", sandbox.uuid).stdout)
+        wanted = ["tty"] if kind == "terminal" else ["stdin", "stdout", "stderr"]
+        assert [target["name"] for target in document["targets"]] == wanted
+        client = attached(sandbox, name)
+        assert client.stdin is not None and client.stdout is not None
+        try:
+            client.stdin.write(b"some input\n")
+            client.stdin.flush()
+            shown = b""
+            while b"got some input" not in shown:
+                assert select.select([client.stdout], [], [], LIMIT_S)[0], shown
+                shown += os.read(client.stdout.fileno(), 4096)
+            # The end of the app is that of the attachment.
+            sandbox.app("stop", name)
+            assert client.wait(LIMIT_S) == 0
+        finally:
+            client.kill()
+            client.communicate()
+        assert f"{kind}\n" in sandbox.logs(f"--app={name}") and "got some input\n" in sandbox.logs(f"--app={name}")
+        # And once more.
+        sandbox.app("start", name)
+        sandbox.until(lambda name=name: sandbox.states()[name] == "running")  # type: ignore[misc]
+        sandbox.app("rm", name)
+    mux = sandbox.rktpy.data / "pods/run" / sandbox.uuid / "stage1/rootfs/rkt/iottymux"
+    assert list(mux.iterdir()) == []
+
+
+def test_nothing_to_attach_to(sandbox: Sandbox) -> None:
+    sandbox.add("plain", "busybox sleep 1000")
+    sandbox.app("start", "plain")
+    done = sandbox.rktpy("attach", sandbox.uuid, status=254)
+    assert done.stderr.startswith("attach: attach failed: there is nothing to attach to in app plain")
+    sandbox.add("other", "true", *STREAMS)
+    done = sandbox.rktpy("attach", sandbox.uuid, status=254)
+    assert "pod contains multiple apps" in done.stderr
+
+
+def test_log_files_of_kubernetes(rktpy: Rktpy, tmp_path: Path, busybox_images: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    prefix = "--annotation=coreos.com/rkt/experiment/"
+    sandbox = Sandbox(rktpy, tmp_path, busybox_images, f"{prefix}logmode=k8s-plain", f"{prefix}kubernetes-log-dir={logs}")
+    try:
+        sandbox.add("hello", "echo out; echo err >&2", *STREAMS, f"{prefix}kubernetes-log-path=hello_0.log")
+        sandbox.app("start", "hello")
+        file = logs / "hello_0.log"
+        sandbox.until(lambda: file.exists() and file.read_text().count("\n") == 2)
+        assert sorted(line.split(" ", 1)[1] for line in file.read_text().splitlines()) == ["stderr F err", "stdout F out"]
+    finally:
+        rktpy("stop", "--force", sandbox.uuid)
+        sandbox.process.wait(LIMIT_S)
+        sandbox.output.close()

@@ -23,6 +23,7 @@ from rktpy.isolate.userns import BecomeNamespaceRoot, BorrowedMountNamespace, op
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from rktpy.stage0 import private_users
+from rktpy.stage0.overlay import writable_overlay
 from rktpy.stage0.pods import find_pod
 from rktpy.stage0.private_users import reserve_range
 from rktpy.stage0.run import mount_roots
@@ -302,3 +303,26 @@ def test_a_namespace_without_processes_and_a_borrowed_one() -> None:
     assert not os.path.exists("/mnt/seen")
     assert before == (os.readlink("/proc/self/ns/mnt"), os.getcwd(), len(os.listdir("/proc/self/fd")))
     assert stat.S_ISDIR(os.stat("/").st_mode)
+
+
+def test_an_overlay_for_an_app_that_is_added_later(tmp_path: Path) -> None:
+    users = UserRange(0x100000)
+    lower, pod = tmp_path / "tree", tmp_path / "pod"
+    for path in (lower, pod):
+        path.mkdir()
+    (lower / "file").write_text("x")
+    os.chown(lower / "file", 5, 6)
+    pod_fd = os.open(pod, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        root = writable_overlay(pod_fd, "tree", str(lower), "app", users, str(pod))
+        try:
+            status = os.stat("file", dir_fd=root)
+            assert (status.st_uid, status.st_gid) == (users.shift + 5, users.shift + 6)
+            os.chmod("file", 0o640, dir_fd=root)  # brings it up
+        finally:
+            os.close(root)
+    finally:
+        os.close(pod_fd)
+    upper = pod / "overlay/tree/upper/app"
+    assert [(upper / name).stat().st_uid for name in (".", "file")] == [users.shift, users.shift + 5]
+    assert (lower / "file").stat().st_uid == 5

@@ -157,15 +157,16 @@ def _enter(
             file.write("0")
     flags = c.CLONE_NEWNS | c.CLONE_NEWPID | c.CLONE_NEWIPC | c.CLONE_NEWUTS | c.CLONE_NEWCGROUP
     syscalls.unshare(flags | (c.CLONE_NEWNET if network else 0))
+    unified = [os.path.dirname(tree.subtree(name)) for tree in trees if tree.fstype == "cgroup2"]
+    # Opened now: the other process is going to mount over these paths.
+    outside = [os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for directory in unified]
     init = os.fork()
     if init == 0:
         _guarded(write_end, lambda: _init(function, arguments, write_end, trees))
     os.close(write_end)
-    for tree in trees:
-        if tree.fstype == "cgroup2":
-            # A process that is seen from nowhere inside would keep the group from handing out controllers.
-            with open(os.path.join(os.path.dirname(tree.subtree(name)), "cgroup.procs"), "w") as file:
-                file.write("0")
+    for fd in outside:
+        # A process that is seen from nowhere inside would keep the group from handing out controllers.
+        os.write(fd, b"0")
     os.waitpid(init, 0)
 
 

@@ -20,7 +20,9 @@ def test_the_plan_in_words() -> None:
     assert dict(operation.allowed_ports) == {80: 3, 443: c.LANDLOCK_ACCESS_NET_CONNECT_TCP}
     assert dict(operation.paths)["/usr"] & c.LANDLOCK_ACCESS_FS_READ_DIR
     assert dict(operation.paths)["/usr"] & c.LANDLOCK_ACCESS_FS_TRUNCATE
-    assert dict(operation.paths)["/bin"] == c.LANDLOCK_ACCESS_FS_EXECUTE
+    assert dict(operation.paths)["/bin"] == c.LANDLOCK_ACCESS_FS_EXECUTE | c.LANDLOCK_ACCESS_FS_READ_FILE
+    alone, _entry = plan_landlock("app", Landlock(exec=("/bin",)), 7)
+    assert alone is not None and dict(alone.paths)["/bin"] == c.LANDLOCK_ACCESS_FS_EXECUTE
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ PAGES = sorted([*MAN.glob("man5/*.5"), *MAN.glob("man7/*.7")])
 TEXTS = {page.stem: page.read_text("utf-8") for page in PAGES}
 EXPECTED = {
     *[f"rktpy-{name}" for name in ("config", "keystore", "trust", "store", "pod", "progress", "net")],
-    *[f"rktpy-{name}" for name in ("references", "stage1", "fly")],
+    *[f"rktpy-{name}" for name in ("references", "stage1", "fly", "systemd")],
 }
 
 
@@ -325,11 +325,23 @@ def test_pod_files() -> None:
     )
     assert len(files) > 20 and len(drawn) > 6
     from rktpy.isolate import volumes
-    from rktpy.stage0 import metadata, prepare
+    from rktpy.stage0 import metadata, pod_files, prepare
     from rktpy.stage1.fly import limits
+    from rktpy.stage1.systemd import finish, pod, pod_paths, pod_root, streams
 
     more = {
-        prepare.TRUST_FILE,
+        finish.CGROUPS_FILE,
+        pod_paths.STATUS_SCRIPT,
+        pod_paths.FIRST_FAILURE,
+        pod_paths.METADATA_FILE,
+        pod.NAMES_FILE,
+        pod_paths.OVER_FIFO,
+        pod_paths.UNITS_DIR,
+        pod_root.KERNEL_PROC[1:],
+        pod_root.KERNEL_SYS[1:],
+        streams.PROGRAMS_DIR,
+        streams.KUBERNETES_LOGS,
+        pod_files.TRUST_FILE,
         prepare.BUNDLED_FILE,
         prepare.STRICT_FILE,
         metadata.REGISTERED_FILE,
