@@ -81,7 +81,7 @@ def _launch(pod: Pod, mounts: list[tuple[VolumeMount, ...]], lock: int) -> NoRet
     groups = make_pod_groups(pod.uuid, before=_write_groups)
     limited = limit_groups(pod, groups)
     console = open_console(interactive=pod.interactive)
-    ends = open_ends(pod.root)
+    ends = open_ends(pod.root, groups)
     users = pod.users
     if users is not None:
         # Before the clone: in a user namespace of its own the child may not be allowed to read our modules.
