@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from benchmarks.reaper import leave_first_process
+
 BARE = "bare python3 -I -S"
 BARE_ARGV = ["/usr/bin/python3", "-I", "-S", "-c", "pass"]
 
@@ -94,6 +96,7 @@ def table(title: str, contenders: list[Contender], unit: Contender, ours: Conten
 
 
 def need_root() -> None:
-    """The benchmarks run containers."""
+    """The benchmarks run containers; see also :mod:`benchmarks.reaper`. Called before anything is started."""
     if os.geteuid() != 0:
         raise SystemExit(f"{sys.argv[0]}: must be run as root")
+    leave_first_process()
