@@ -53,7 +53,7 @@ def pod_units(programs: str, apps: tuple[str, ...]) -> dict[str, str]:
         "exit.target": unit(end),
         "halt.target": unit(end),
         "systemd-journald.socket": unit(
-            ("Unit", (_NO_DEFAULTS,)),
+            ("Unit", (_NO_DEFAULTS, *_loaded_early(apps))),
             (
                 "Socket",
                 (
@@ -111,6 +111,15 @@ def pod_units(programs: str, apps: tuple[str, ...]) -> dict[str, str]:
             ),
         ),
     }
+
+
+def _loaded_early(apps: tuple[str, ...]) -> list[tuple[str, str]]:
+    """What lets systemd know apps' sockets before it gives away those that it was started with.
+
+    It looks at the units that are loaded by then, which are its mounts and what these mention: the journal's socket is one.
+    """
+    sockets = " ".join([name for name in apps if name.endswith(".socket")])
+    return [("Before", sockets)] if sockets else []
 
 
 def journald_conf(*, lines: bool, debug: bool) -> str:

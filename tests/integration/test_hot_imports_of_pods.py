@@ -7,12 +7,15 @@ ends by becoming the app.
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from rktpy.linux.constants import AT_EMPTY_PATH, AT_FDCWD, MOUNT_ATTR_RDONLY, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE
+from rktpy.linux.syscalls import mount_setattr, open_tree
 from tests.conftest import ROOT, SYSTEM_PYTHON, Rktpy
 
 pytestmark = pytest.mark.root
@@ -77,16 +80,27 @@ EXACTLY = {
 
 
 def loaded(rktpy: Rktpy, *args: str) -> list[str]:
-    """The modules that the command loads beyond those of a bare interpreter."""
+    """The modules that the command loads beyond those of a bare interpreter.
+
+    The interpreter is executed from where nobody can write to it, as ``enter`` wants it and would otherwise do it again.
+    """
     interpreter = [SYSTEM_PYTHON, "-I", "-S", "-X", "importtime"]
+    program = open_tree(AT_FDCWD, os.path.realpath(SYSTEM_PYTHON), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)
+    mount_setattr(program, "", AT_EMPTY_PATH, MOUNT_ATTR_RDONLY, 0, 0, 0)
 
     def names(argv: list[str]) -> list[str]:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        executable = f"/proc/self/fd/{program}"
+        done = subprocess.run(
+            argv, executable=executable, pass_fds=(program,), capture_output=True, text=True, timeout=60, check=False
+        )
         lines = [line for line in done.stderr.split("\n") if line.startswith("import time:")]
         return [line.rpartition("|")[2].strip() for line in lines[1:]]
 
-    bare = set(names([*interpreter, "-c", "pass"]))
-    return [name for name in names([*interpreter, *rktpy.argv("--insecure-options=image", *args)]) if name not in bare]
+    try:
+        bare = set(names([*interpreter, "-c", "pass"]))
+        return [name for name in names([*interpreter, *rktpy.argv("--insecure-options=image", *args)]) if name not in bare]
+    finally:
+        os.close(program)
 
 
 def is_hot(name: str) -> bool:
@@ -172,6 +186,7 @@ def test_a_running_pod(stored: Rktpy, flag: str) -> None:
     assert uuid not in stored("list", "--full", "--no-legend").stdout
 
 
+@pytest.mark.parametrize("flag", ["--stage1=systemd"])
 def test_apps_of_a_running_pod(stored: Rktpy, tmp_path: Path) -> None:
     file = tmp_path / "uuid"
     argv = stored.argv("app", "sandbox", "--stage1=systemd", "--net=none", f"--uuid-file-save={file}")
