@@ -28,6 +28,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -39,6 +40,7 @@
 #include <unistd.h>
 
 #define ESCAPE 0x1d /* ^] */
+#define INOTIFY_INSTANCES 3 /* of a pod's systemd 252 */
 
 static int console = -1;
 static int raw;
@@ -232,6 +234,21 @@ static int first_failure(const char *path)
 	return n > 0 && text[0] != '-' ? atoi(text) & 0xff : -1;
 }
 
+/* systemd says nothing when it cannot even begin. What it lacks on a host with many pods, it has just given back. */
+static void tell_why(int status)
+{
+	int instances = 0;
+
+	while (instances < INOTIFY_INSTANCES && inotify_init1(IN_CLOEXEC) >= 0)
+		instances++;
+	if (instances < INOTIFY_INSTANCES && errno == EMFILE)
+		fputs("stage1: the limit of inotify instances is reached, of which every pod needs three: raise fs.inotify.max_user_instances "
+		      "(sysctl(8))\n",
+		      stderr);
+	else
+		fprintf(stderr, "stage1: the pod's systemd has failed with status %d (--debug shows what it says)\n", status);
+}
+
 int main(int argc, char **argv)
 {
 	struct buffer in = { .end = 0 }, out = { .end = 0 };
@@ -363,7 +380,7 @@ int main(int argc, char **argv)
 	else
 		status = 1; /* somebody killed the pod */
 	if (!escape && !asked && failure < 0 && !stopped && ended && info.si_code == CLD_EXITED && status)
-		fprintf(stderr, "stage1: the pod's systemd has failed with status %d (--debug shows what it says)\n", status);
+		tell_why(status);
 
 	for (size_t i = 0; i < 4; i++)
 		signal((int[]){ SIGTERM, SIGINT, SIGHUP, SIGQUIT }[i], SIG_IGN);

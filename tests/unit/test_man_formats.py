@@ -324,13 +324,13 @@ def test_pod_files() -> None:
         )
     )
     assert len(files) > 20 and len(drawn) > 6
+    from rktpy.cgroup import recorded
     from rktpy.isolate import volumes
     from rktpy.stage0 import metadata, pod_files, prepare
-    from rktpy.stage1.fly import limits
-    from rktpy.stage1.systemd import finish, pod, pod_paths, pod_root, streams
+    from rktpy.stage1.systemd import pod, pod_paths, pod_root, streams
 
     more = {
-        finish.CGROUPS_FILE,
+        recorded.CGROUPS_FILE,
         pod_paths.STATUS_SCRIPT,
         pod_paths.FIRST_FAILURE,
         pod_paths.METADATA_FILE,
@@ -345,7 +345,6 @@ def test_pod_files() -> None:
         prepare.BUNDLED_FILE,
         prepare.STRICT_FILE,
         metadata.REGISTERED_FILE,
-        limits.CGROUPS_FILE,
         volumes.SHARED_VOLUMES,
     }
     for name in files | drawn | more:
