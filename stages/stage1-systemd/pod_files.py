@@ -75,11 +75,16 @@ def write_mux_programs(root: str) -> None:
     try:
         os.mkdir(directory, 0o755)
     except FileExistsError:
-        return
+        pass
     for name, data in mux_programs().items():
-        write_file(f"{directory}/{name}", data)
+        if not os.path.exists(f"{directory}/{name}"):
+            write_file(f"{directory}/{name}", data)
 
 
 def write_text(path: str, text: str) -> None:
-    """Write a small file for everybody to read. Raises OSError."""
-    write_file(path, text.encode("utf-8", "surrogateescape"))
+    """Write a small file for everybody to read, where nobody reads yet. Raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(fd, text.encode("utf-8", "surrogateescape"))
+    finally:
+        os.close(fd)
