@@ -1,4 +1,7 @@
-"""systemd-nspawn as a peer: the host's systemd on a root like that of our pods, with the same units around the apps."""
+"""systemd-nspawn as a peer: the host's systemd on a root like that of our pods, with the same units around the apps.
+
+Its services are confined by their root only, as whoever writes such units would have it, or as our apps are by default.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import uuid
 from pathlib import Path
 
 from benchmarks.stamp_image import OUT, STAMP
+from rktpy.isolate.capabilities import app_capabilities, capability_names
 from rktpy.isolate.mounts import Bind, Symlink
+from rktpy.isolate.seccomp_names import DEFAULT_SET, expand
 from rktpy.stage1.systemd.pod import systemd_programs
 from rktpy.stage1.systemd.pod_root import host_programs
 from rktpy.stage1.systemd.pod_units import APPS, TARGET, journald_conf, pod_units
@@ -19,10 +24,31 @@ _ENVIRONMENT = {
 }
 
 
+def _confinement() -> list[tuple[str, str]]:
+    """What our stage1 writes into the unit of an app without isolators, and the process that it runs after an app."""
+    return [
+        ("CapabilityBoundingSet", " ".join(capability_names(app_capabilities(()).mask))),
+        ("SystemCallFilter", " ".join(sorted(expand((DEFAULT_SET,))[0]))),
+        ("DevicePolicy", "closed"),
+        ("ExecStopPost", "+/bin/true"),
+        ("RootDirectoryStartOnly", "yes"),
+    ]
+
+
 class Nspawn:
     """A root directory to boot, whose apps run in ``rootfs`` and end or stay."""
 
-    def __init__(self, directory: Path, rootfs: Path, out: Path, apps: int, *, stay: bool = False, prefix: str = "app") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        rootfs: Path,
+        out: Path,
+        apps: int,
+        *,
+        stay: bool = False,
+        confined: bool = False,
+        prefix: str = "app",
+    ) -> None:
         self.directory = directory
         self.rootfs = rootfs
         self.out = out
@@ -44,11 +70,11 @@ class Nspawn:
         (etc / "systemd/journald.conf").write_text(journald_conf(lines=False, debug=False))
         names = [f"{prefix}{number}" for number in range(apps)]
         units = pod_units(systemd_programs(), tuple([f"{name}.service" for name in names]))
-        units.update({f"{name}.service": self._service(name, stay=stay) for name in names})
+        units.update({f"{name}.service": self._service(name, stay=stay, confined=confined) for name in names})
         for name, text in units.items():
             (etc / "systemd/system" / name).write_text(text)
 
-    def _service(self, name: str, *, stay: bool) -> str:
+    def _service(self, name: str, *, stay: bool, confined: bool) -> str:
         needs = f"{APPS} systemd-journald.socket"
         return unit(
             (
@@ -70,6 +96,7 @@ class Nspawn:
                     ("MountAPIVFS", "yes"),
                     ("BindPaths", OUT),
                     ("ExecStart", f"{STAMP} {OUT}/{name}{' stay' if stay else ''}"),
+                    *(_confinement() if confined else []),
                 ),
             ),
         )

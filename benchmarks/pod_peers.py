@@ -51,9 +51,10 @@ class PodPeers:
     def _nspawn(self) -> Iterable[Stamped]:
         if not shutil.which("systemd-nspawn"):
             return
-        for apps in (1, 2):
-            peer = Nspawn(self._work / f"nspawn{apps}", self._image.rootfs, self._stamps.directory, apps)
-            name = f"systemd-nspawn --boot, services: {apps}"
+        for apps, confined in ((1, False), (2, False), (2, True)):
+            directory = self._work / f"nspawn{apps}{'-confined' if confined else ''}"
+            peer = Nspawn(directory, self._image.rootfs, self._stamps.directory, apps, confined=confined)
+            name = f"systemd-nspawn --boot, services: {apps}{', confined as ours' if confined else ''}"
             yield Stamped(name, peer.argv(), before=peer.clear, stamps=self._stamps, apps=apps)
 
     def _runtimes(self) -> Iterable[str]:
@@ -132,7 +133,7 @@ class PodPeers:
 
     def start_nspawn(self, name: str) -> list[int]:
         """An idle service in systemd-nspawn; the process ID of that."""
-        peer = Nspawn(self._work / name, self._image.rootfs, self._stamps.directory, 1, stay=True, prefix=name)
+        peer = Nspawn(self._work / name, self._image.rootfs, self._stamps.directory, 1, stay=True, confined=True, prefix=name)
         process = subprocess.Popen(peer.argv(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
         def end() -> None:

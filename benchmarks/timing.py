@@ -12,10 +12,15 @@ import random
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from benchmarks.reaper import leave_first_process
+
+#: Seconds after which a run counts as hung, and is killed; that ends the benchmark.
+LIMIT = 60
 BARE = "bare python3 -I -S"
 BARE_ARGV = ["/usr/bin/python3", "-I", "-S", "-c", "pass"]
 
@@ -51,9 +56,12 @@ class Contender:
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, **self.env}
         )
         assert process.stderr is not None
+        limit = threading.Timer(LIMIT, process.kill)
+        limit.start()
         message = process.stderr.read()
         _pid, status, usage = os.wait4(process.pid, 0)
         self.times.append(time.perf_counter() - start)
+        limit.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
         process.stderr.close()
         self.rss.append(usage.ru_maxrss)
@@ -94,6 +102,7 @@ def table(title: str, contenders: list[Contender], unit: Contender, ours: Conten
 
 
 def need_root() -> None:
-    """The benchmarks run containers."""
+    """The benchmarks run containers; see also :mod:`benchmarks.reaper`. Called before anything is started."""
     if os.geteuid() != 0:
         raise SystemExit(f"{sys.argv[0]}: must be run as root")
+    leave_first_process()

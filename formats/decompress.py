@@ -92,26 +92,6 @@ class _Gunzip:
         return out
 
 
-class _Unzstd:
-    """An old pyzstd's decompressor of any number of frames in the shape of :class:`_Engine`; it ends between frames."""
-
-    eof = False
-    unused_data = b""
-
-    def __init__(self, pyzstd: Any, max_window_log: int) -> None:
-        options = {int(pyzstd.DParameter.windowLogMax): max_window_log}
-        self._object: Any = pyzstd.EndlessZstdDecompressor(None, options)
-        self.decompress: Callable[..., bytes] = self._object.decompress
-
-    @property
-    def needs_input(self) -> bool:
-        return bool(self._object.needs_input)
-
-    @property
-    def at_frame_edge(self) -> bool:
-        return bool(self._object.at_frame_edge)
-
-
 def compression_of(start: bytes) -> str:
     """What the first bytes (6 or more) of a stream say: none, gzip, bzip2, xz or zstd."""
     if start[:2] == b"\x1f\x8b":
@@ -180,7 +160,7 @@ class Decompressor:
             if engine.needs_input and not self._input:
                 self._input = self._take(_INPUT)
                 if not self._input:
-                    if isinstance(engine, ZstdFrames | _Unzstd) and engine.at_frame_edge:
+                    if isinstance(engine, ZstdFrames) and engine.at_frame_edge:
                         return b""
                     raise ArchiveError(f"{self._what}: truncated {self.compression} data")
             data, self._input = self._input, b""
@@ -247,9 +227,6 @@ def _engines(compression: str, limits: Limits) -> tuple[Callable[[], _Engine] | 
     if compression == "zstd":
         # The window is a power of two, 1 KiB at least; frames that want a larger one are refused.
         window_log = min(31, max(10, limits.max_window_bytes.bit_length() - 1))
-        found = frames(window_log)
-        if found is not None:
-            return found[0], (*broken, found[1])
-        pyzstd: Any = import_module("pyzstd")
-        return lambda: _Unzstd(pyzstd, window_log), (*broken, pyzstd.ZstdError)
+        make, error = frames(window_log)
+        return make, (*broken, error)
     return None, ()

@@ -8,6 +8,20 @@ from __future__ import annotations
 
 from rktpy.errors import UsageError
 
+#: The flags of ``run`` that stage0 may pass, see rktpy-stage1(7).
+RUN_BOOLEANS = (
+    "debug",
+    "interactive",
+    "disable-capabilities-restriction",
+    "disable-paths",
+    "disable-seccomp",
+    "mutable",
+    "strict",
+    "dry-run",
+)
+RUN_VALUES = ("net", "private-users", "mds-token", "local-config", "hostname", "dns-conf-mode", "ipc")
+DNS_MODES = {"resolv": ("host", "stage0", "none", "default"), "hosts": ("host", "stage0", "default")}
+
 _TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 _FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 
@@ -57,6 +71,14 @@ def parse_arguments(argv: list[str], booleans: tuple[str, ...], values: tuple[st
             raise UsageError(f"flag provided but not defined: -{name}")
         flags[name] = value
     return Arguments(flags, argv[index:])
+
+
+def parse_run(argv: list[str]) -> Arguments:
+    """The arguments of a stage1's ``run``, of which one is the pod's UUID. Raises UsageError."""
+    arguments = parse_arguments(argv, RUN_BOOLEANS, RUN_VALUES)
+    if len(arguments.rest) != 1:
+        raise UsageError("UUID is missing or malformed")
+    return arguments
 
 
 def parse_pairs(text: str, allowed: dict[str, tuple[str, ...]], flag: str) -> dict[str, str]:

@@ -102,12 +102,12 @@ class Rktpy:
         if status is not None:
             assert done.returncode == status, f"{args} gave {done.returncode}\nstdout: {done.stdout}\nstderr: {done.stderr}"
         if _runs(args) and not {"--interactive", "--dry-run"} & set(args) and not done.stdout.startswith("NAME:\n"):
-            done.stdout = self.app_output(done.stdout)
+            done.stdout = self.app_output(done.stdout, debug="--debug" in args)
         return done
 
-    def app_output(self, text: str) -> str:
+    def app_output(self, text: str, *, debug: bool = False) -> str:
         """What the apps wrote, of what ``run`` printed."""
-        return app_output(text) if self.stage1 == "systemd" else text
+        return app_output(text, debug=debug) if self.stage1 == "systemd" else text
 
     def killed(self, number: int) -> int:
         """The status with which ``run`` ends when a signal kills the app: fly's app is the process itself."""

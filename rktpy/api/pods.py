@@ -14,9 +14,9 @@ from rktpy.formats.aci.manifest import ImageManifest
 from rktpy.formats.api import messages
 from rktpy.formats.pod import PodManifest
 from rktpy.formats.stage1 import SUBCGROUP_FILE
+from rktpy.isolate.holder import children_of
 from rktpy.log import note
 from rktpy.stage0 import pod_states
-from rktpy.stage0.enter import children_of
 from rktpy.stage0.pod_states import quoted
 
 if TYPE_CHECKING:

@@ -75,6 +75,15 @@ def make_pod_groups(
     return Subtree(tuple(made), tuple(problems))
 
 
+def own_processes(groups: Subtree) -> str:
+    """``cgroup.procs`` of the group that the caller of :func:`make_pod_groups` is in, in one hierarchy; empty without any."""
+    for group in groups.groups:
+        directory = f"{group.directory}/{SUPERVISOR}" if group.leaf else os.path.dirname(group.directory)
+        if os.access(f"{directory}/cgroup.procs", os.W_OK):
+            return f"{directory}/cgroup.procs"
+    return ""
+
+
 def _named(hierarchy: Hierarchy) -> tuple[str, ...]:
     return hierarchy.controllers or ("cgroup2",)
 

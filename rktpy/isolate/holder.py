@@ -75,6 +75,28 @@ def open_process(pid: int) -> Holder | None:
         return None
 
 
+def children_of(pid: int) -> list[int]:
+    """The children of a process's main thread."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb", buffering=0) as file:
+            return [int(word) for word in file.read(65536).split()]
+    except FileNotFoundError:
+        pass
+    if os.path.exists("/proc/self/task/self/children") or not os.path.isdir(f"/proc/{pid}"):
+        return []
+    # A kernel without CONFIG_PROC_CHILDREN.
+    found: list[int] = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb", buffering=0) as file:
+                    if int(file.read(4096).rpartition(b")")[2].split()[1]) == pid:
+                        found.append(int(name))
+            except (OSError, IndexError):
+                continue
+    return found
+
+
 def holders_in_group(group: int) -> list[Holder]:
     """The processes of the process group ``group`` that hold the lock on the working directory."""
     found: list[Holder] = []

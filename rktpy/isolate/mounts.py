@@ -50,7 +50,7 @@ class BindRoot(Operation):
     """Make the root a mount of its own when it is a plain directory: only a mount can be read-only or a pivot's target."""
 
     def describe(self) -> str:
-        return "bind the app's root onto itself"
+        return "bind the root onto itself"
 
     def execute(self, root: Root) -> None:
         if os.fstat(root.fd).st_dev != os.stat("..", dir_fd=root.fd).st_dev:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from rktpy.errors import RktpyError, StateError, UsageError
+from rktpy.isolate.holder import children_of
 from rktpy.log import debug, note
 from rktpy.stage0 import stage1_image
 from rktpy.stage0.pod_states import RUNNING, quoted
@@ -83,25 +84,3 @@ def container_pid(pod: Pod) -> int:
                 return children[0]
         if not wait_pid(pod):
             raise StateError(f"pod {pod.uuid} is not running anymore")
-
-
-def children_of(pid: int) -> list[int]:
-    """The children of a process's main thread."""
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children", "rb", buffering=0) as file:
-            return [int(word) for word in file.read(65536).split()]
-    except FileNotFoundError:
-        pass
-    if os.path.exists("/proc/self/task/self/children") or not os.path.isdir(f"/proc/{pid}"):
-        return []
-    # A kernel without CONFIG_PROC_CHILDREN.
-    found: list[int] = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", "rb", buffering=0) as file:
-                    if int(file.read(4096).rpartition(b")")[2].split()[1]) == pid:
-                        found.append(int(name))
-            except (OSError, IndexError):
-                continue
-    return found

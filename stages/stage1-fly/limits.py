@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from rktpy.cgroup.recorded import CGROUPS_FILE
 from rktpy.errors import describe
 from rktpy.formats import stage1 as names
 from rktpy.formats.aci import isolators as iso
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from rktpy.formats.entry_arguments import Arguments
     from rktpy.isolate.pod_app import PodApp
 
-#: File of the pod directory that lists the control groups that were made, for gc.
-CGROUPS_FILE = "cgroups"
 
 _REASONS = {
     iso.NETWORK_BANDWIDTH_NAME: "the app uses the host's network",

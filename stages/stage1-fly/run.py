@@ -29,11 +29,11 @@ from __future__ import annotations
 
 import os
 
-from rktpy.errors import Stage1Error, UsageError
+from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
 from rktpy.formats.aci.isolators import APPARMOR_PROFILE_NAME
 from rktpy.formats.aci.types import parse_uuid
-from rktpy.formats.entry_arguments import Arguments, parse_arguments, parse_pairs
+from rktpy.formats.entry_arguments import DNS_MODES, Arguments, parse_pairs, parse_run
 from rktpy.formats.stage1 import Enforcement, write_report
 from rktpy.isolate.become import LARGEST_FD, become, default_signals
 from rktpy.isolate.enforcement import tell
@@ -63,19 +63,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.isolate.users import User
 
-_BOOLEANS = (
-    "debug",
-    "interactive",
-    "disable-capabilities-restriction",
-    "disable-paths",
-    "disable-seccomp",
-    "mutable",
-    "strict",
-    "dry-run",
-)
-_VALUES = ("net", "private-users", "mds-token", "local-config", "hostname", "dns-conf-mode", "ipc")
-_DNS_MODES = {"resolv": ("host", "stage0", "none", "default"), "hosts": ("host", "stage0", "default")}
-
 
 def main(argv: list[str]) -> int:
     """Run the pod in the working directory. ``argv`` is without the program's name.
@@ -83,9 +70,7 @@ def main(argv: list[str]) -> int:
     Returns (0) only after ``--dry-run``, which prints the plan. Raises RktpyError; what is mounted by then goes away with the
     process.
     """
-    arguments = parse_arguments(argv, _BOOLEANS, _VALUES)
-    if len(arguments.rest) != 1:
-        raise UsageError("UUID is missing or malformed")
+    arguments = parse_run(argv)
     uuid = parse_uuid(arguments.rest[0])
     if arguments.is_set("debug"):
         set_debug(True)
@@ -161,7 +146,7 @@ def _dry_run(pod: PodApp, root: Root, arguments: Arguments, mounts: tuple[Operat
 
 def mount_plan(pod: PodApp, arguments: Arguments) -> tuple[Operation, ...]:
     """What is mounted for the app, in order. Raises Stage1Error or UsageError."""
-    modes = parse_pairs(arguments.text("dns-conf-mode"), _DNS_MODES, "dns-conf-mode")
+    modes = parse_pairs(arguments.text("dns-conf-mode"), DNS_MODES, "dns-conf-mode")
     operations: list[Operation] = [
         OwnMountNamespace(not has_own_mount_namespace()),
         BindRoot(),

@@ -6,13 +6,13 @@ meant (they hold its lock). With ``--force`` everything in the pod's control gro
 
 from __future__ import annotations
 
+from rktpy.cgroup.recorded import recorded_groups
 from rktpy.errors import StateError
 from rktpy.formats import stage1 as names
 from rktpy.formats.entry_arguments import parse_arguments
 from rktpy.isolate.holder import holders_in_group, open_holder, read_pid
 from rktpy.linux.constants import SIGKILL, SIGTERM
 from rktpy.log import set_debug
-from rktpy.stage1.fly.gc import pod_cgroups
 
 
 def main(argv: list[str]) -> int:
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
         one.signal(SIGKILL if force else SIGTERM)
         one.close()
     if force:
-        subtree = pod_cgroups()
+        subtree = recorded_groups()
         if subtree is not None:
             subtree.kill()
     return 0

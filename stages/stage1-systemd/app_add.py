@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from rktpy.cgroup.recorded import recorded_groups
 from rktpy.errors import NotFoundError, Stage1Error
 from rktpy.formats import stage1 as names
 from rktpy.formats.entry_arguments import parse_arguments
@@ -21,7 +22,6 @@ from rktpy.linux import constants as c
 from rktpy.linux.syscalls import move_mount
 from rktpy.log import set_debug
 from rktpy.stage1.systemd.app_root import app_mounts, app_root, name_files, volume_devices, volumes
-from rktpy.stage1.systemd.finish import pod_groups
 from rktpy.stage1.systemd.first_process import Restricted, pod_machine, preload, set_up_units
 from rktpy.stage1.systemd.inside import in_pod, named_app
 from rktpy.stage1.systemd.pod import check_app, recorded_names
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
     mounts = app_mounts(app)
     with Root(app.rootfs) if root_fd < 0 else Root.from_descriptor(root_fd, app.rootfs) as root:
         volume_trees = _open_volumes(volumes(app, mounts), root)
-    groups = pod_groups()
+    groups = recorded_groups()
     restricted = Restricted(
         pod_machine(
             groups,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from rktpy.cgroup.recorded import recorded_groups
 from rktpy.cgroup.subtree import read
 from rktpy.errors import StateError
 from rktpy.isolate.holder import Holder, open_process
 from rktpy.isolate.plan import shown
-from rktpy.stage1.systemd.finish import pod_groups
 
 SERVICES = "system.slice"
 
 
 def open_app(name: str) -> Holder:
     """The process of the app ``name`` of the pod in the working directory. Raises StateError when it does not run."""
-    groups = pod_groups()
+    groups = recorded_groups()
     for group in groups.groups if groups is not None else ():
         try:
             pids = [int(word) for word in read(f"{group.entrance}/{SERVICES}/{name}.service/cgroup.procs").split()]

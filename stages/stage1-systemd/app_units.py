@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     Setting = tuple[str, str]
 
+#: What the file of the first failure holds as long as no app has failed.
+NO_FAILURE = "-\n"
 _JOURNAL_SOCKETS = "systemd-journald.socket systemd-journald-dev-log.socket"
 #: What systemd would add to the environment.
 _OF_SYSTEMD = ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "LANG")
@@ -75,8 +77,9 @@ def status_script() -> str:
         f'if [ -n "$2" ]; then [ ! -e "/{names.STATUS_DIR}/$1" ] || exit 0\n'
         "EXIT_CODE=$MONITOR_EXIT_CODE EXIT_STATUS=$MONITOR_EXIT_STATUS; fi\n"
         f'if [ "$EXIT_CODE" = exited ]; then s=$EXIT_STATUS; else case $EXIT_STATUS in {cases} RTMIN*) s=34;; *) s=1;; esac; fi\n'
-        f'echo "$s" > "/{names.STATUS_DIR}/$1"\n'
-        f'[ "$s" = 0 ] || {{ set -C; echo "$s" > /{FIRST_FAILURE}; }} 2>/dev/null\n'
+        f'{{ echo "$s" > "/{names.STATUS_DIR}/$1"; }} 2>/dev/null\n'
+        # Written in place, which works on a full disk as well; the directory, in memory, tells who is the first.
+        f'[ "$s" = 0 ] || {{ mkdir /run/rktpy-failed && echo "$s" 1<> /{FIRST_FAILURE}; }} 2>/dev/null\n'
         "exit 0\n"
     )
 
@@ -142,7 +145,7 @@ def app_units(spec: AppUnit, find: Callable[[str], str]) -> dict[str, str]:
         (
             "Service",
             (
-                ("Type", "notify" if app.image.annotation(names.SUPPORTS_NOTIFY) == "true" else "exec"),
+                ("Type", _kind(spec)),
                 *([("Sockets", " ".join(sockets))] if sockets else []),
                 *confined,
                 *_streams(spec),
@@ -180,6 +183,15 @@ def mux_unit(app: PodApp) -> str:
             ),
         ),
     )
+
+
+def _kind(spec: AppUnit) -> str:
+    """When the app counts as started. ``app start`` has to tell that a program cannot be executed; of an app that ends with its
+    pod
+    systemd would say so among the app's own lines, even if it was executed and has failed at once."""
+    if spec.app.image.annotation(names.SUPPORTS_NOTIFY) == "true":
+        return "notify"
+    return "exec" if spec.mutable else "simple"
 
 
 def start_units(app: PodApp) -> tuple[str, ...]:
@@ -250,16 +262,21 @@ def _confinement(spec: AppUnit) -> list[Setting]:
 def _streams(spec: AppUnit, *, handlers: bool = False) -> list[Setting]:
     app = spec.app
     if spec.interactive and not handlers:
-        return [("StandardInput", "tty"), ("StandardOutput", "tty"), ("StandardError", "tty"), ("TTYPath", f"/{TERMINAL}")]
+        return [*_terminal(f"/{TERMINAL}"), ("StandardInput", "tty"), ("StandardOutput", "tty"), ("StandardError", "tty")]
     modes = stream_modes(app)
     directory = f"/{names.IOMUX_DIR}/{app.name}"
-    settings: list[Setting] = [("TTYPath", f"{directory}/tty")] if "tty" in modes.values() and not handlers else []
+    settings = _terminal(f"{directory}/tty") if "tty" in modes.values() and not handlers else []
     for setting, name in (("StandardInput", "stdin"), ("StandardOutput", "stdout"), ("StandardError", "stderr")):
         mode = modes[name]
         if handlers and mode in ("tty", "stream"):
             mode = "null" if name == "stdin" else "journal"
         settings.append((setting, f"file:{directory}/{name}" if mode == "stream" else mode))
     return settings
+
+
+def _terminal(path: str) -> list[Setting]:
+    # A shell at a terminal ends when that hangs up, and ignores SIGTERM.
+    return [("TTYPath", path), ("SendSIGHUP", "yes")]
 
 
 def _valid(name: str) -> bool:

@@ -8,16 +8,10 @@ from __future__ import annotations
 
 import os
 
-from rktpy.errors import FormatError, RktpyError, innermost
+from rktpy.cgroup.recorded import recorded_groups
+from rktpy.errors import RktpyError, innermost
 from rktpy.formats.entry_arguments import parse_arguments
 from rktpy.log import note, set_debug
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from rktpy.cgroup.subtree import Subtree
-
-#: File of the pod directory that lists the control groups that were made.
-CGROUPS_FILE = "cgroups"
 
 
 def main(argv: list[str]) -> int:
@@ -45,23 +39,8 @@ def clean_up() -> None:
             note("stage1", innermost(error))
 
 
-def pod_groups() -> Subtree | None:
-    """The control groups of the pod in the working directory, None when it has none. Raises FormatError, OSError."""
-    from rktpy.cgroup.subtree import Subtree
-
-    try:
-        with open(CGROUPS_FILE, "rb", buffering=0) as file:
-            text = file.readall() or b""
-    except FileNotFoundError:
-        return None
-    try:
-        return Subtree.from_text(text.decode())
-    except ValueError as error:
-        raise FormatError(CGROUPS_FILE, "", str(error)) from None
-
-
 def _remove_groups() -> None:
-    groups = pod_groups()
+    groups = recorded_groups()
     if groups is not None:
         groups.kill()
         groups.remove()

@@ -7,7 +7,6 @@ it did (:class:`Message`). Hot-path module.
 from __future__ import annotations
 
 import os
-import stat
 
 from rktpy.cgroup.subtree import write
 from rktpy.errors import Stage1Error, innermost
@@ -19,7 +18,7 @@ from rktpy.isolate.environment import app_environment, environment_file
 from rktpy.isolate.executable import find_executable
 from rktpy.isolate.labels import selinux_active
 from rktpy.isolate.mounts import Bind, PivotRoot
-from rktpy.isolate.plan import execute_plan, shown
+from rktpy.isolate.plan import execute_plan
 from rktpy.isolate.pod_app import append_file, write_file
 from rktpy.isolate.process import SetCaps
 from rktpy.isolate.root import Root
@@ -35,7 +34,7 @@ from rktpy.stage1.systemd.pod_paths import UNITS_DIR
 from rktpy.stage1.systemd.pod_root import pod_root
 from rktpy.stage1.systemd.pod_units import TARGET
 from rktpy.stage1.systemd.resources import Machine, Settings
-from rktpy.stage1.systemd.streams import KUBERNETES_LOGS, kubernetes_log_dir
+from rktpy.stage1.systemd.streams import KUBERNETES_LOGS, kubernetes_log_dir, log_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -165,26 +164,17 @@ def preload(app: PodApp) -> None:
             modules.append("syscall_table")
     for name in modules:
         __import__(f"rktpy.isolate.{name}")
+    log_file(app)  # which says what it needs by importing it
 
 
 def set_up_units(pod_root: str, app: PodApp, root: Root, restricted: Restricted, devices: tuple[str, ...]) -> list[Enforcement]:
     """Write the units of an app, whose root is complete, into the pod's root. Raises RktpyError, OSError."""
-    _check_working_directory(app, root)
     spec, report = app_unit(app, root, restricted, devices)
     _add_accounts(pod_root, spec.user)
     for name, text in app_units(spec, program_finder(app, root)).items():
         write_file(f"{pod_root}/{UNITS_DIR}/{name}", text.encode("utf-8", "surrogateescape"))
     write_file(f"{pod_root}/{names.ENV_DIR}/{app.name}", environment_file(spec.environment), 0o600)
     return report
-
-
-def _check_working_directory(app: PodApp, root: Root) -> None:
-    """Refuse a working directory that is not there, with the status of systemd for that (EXIT_CHDIR, systemd.exec(5))."""
-    path = app.app.working_directory or "/"
-    status = root.stat(path)
-    if status is None or not stat.S_ISDIR(status.st_mode):
-        what = "no such file or directory" if status is None else "not a directory"
-        raise Stage1Error(f"app {app.name}: can't change to working directory {shown(path)}: {what}", 200)
 
 
 def _add_accounts(pod_root: str, user: User) -> None:
@@ -199,7 +189,7 @@ def app_unit(app: PodApp, root: Root, restricted: Restricted, devices: tuple[str
     user = app_user(app, root)
     environment = app_environment(app.name, app.app, user)
     program = program_finder(app, root)(app.app.exec[0])
-    settings = Settings(app, restricted.machine, user.uid, root)
+    settings = Settings(app, restricted.machine, user.uid, root, added=restricted.mutable)
     lines = tuple(settings.lines)
     spec = AppUnit(
         app, user, environment, program, lines, restricted.mutable, restricted.interactive, devices, settings.restriction

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from rktpy.cgroup.pod import own_processes
 from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
 from rktpy.linux import constants as c
@@ -15,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from rktpy.cgroup.subtree import Subtree
     from rktpy.stage1.systemd.pod import Pod
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -105,14 +107,18 @@ def monitor_program() -> str:
 
 
 class Ends(Record):
-    """What the monitor listens to: the FIFO that systemd closes at the end, and the socket on which it says that it is ready."""
+    """What the monitor listens to: the FIFO that systemd closes at the end, and the socket on which it says that it is ready.
+
+    ``group`` is ``cgroup.procs`` of its own control group, see ``monitor.c``.
+    """
 
     over: int
     notify: int
+    group: int
 
 
-def open_ends(pod_root: str) -> Ends:
-    """Make the FIFO and the socket in the pod's root. Raises OSError."""
+def open_ends(pod_root: str, groups: Subtree) -> Ends:
+    """Make the FIFO and the socket in the pod's root; open the group of the calling process. Raises OSError."""
     import _socket
 
     fifo, path = f"{pod_root}/{OVER_FIFO}", f"{names.STAGE1_ROOTFS}/rkt/notify"
@@ -120,7 +126,8 @@ def open_ends(pod_root: str) -> Ends:
     over = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     notify = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
     notify.bind(path)  # relative: a path of more than 107 bytes has no room in the address
-    return Ends(over, notify.detach())
+    processes = own_processes(groups)
+    return Ends(over, notify.detach(), os.open(processes, os.O_WRONLY | os.O_CLOEXEC) if processes else -1)
 
 
 def become_monitor(pod: Pod, pid: int, pidfd: int, console: Console, ends: Ends, lock: int) -> NoReturn:
@@ -135,6 +142,7 @@ def become_monitor(pod: Pod, pid: int, pidfd: int, console: Console, ends: Ends,
         str(console.terminal),
         str(ends.over),
         str(ends.notify),
+        str(ends.group),
         "interactive" if pod.interactive else "lines",
         f"{names.STAGE1_ROOTFS}/{FIRST_FAILURE}",
         f"{names.STAGE1_ROOTFS}/{names.READY_FILE}",
@@ -144,6 +152,7 @@ def become_monitor(pod: Pod, pid: int, pidfd: int, console: Console, ends: Ends,
     from rktpy.linux import syscalls
 
     syscalls.close_range(3, 2**32 - 1, c.CLOSE_RANGE_CLOEXEC)
-    for fd in (pidfd, console.master, console.terminal, ends.over, ends.notify, lock):
-        os.set_inheritable(fd, True)
+    for fd in (pidfd, console.master, console.terminal, ends.over, ends.notify, ends.group, lock):
+        if fd >= 0:
+            os.set_inheritable(fd, True)
     os.execv(program, arguments)

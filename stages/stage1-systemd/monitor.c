@@ -4,15 +4,16 @@
  * console and return the exit status, and an interpreter is too large to stay for that. It decides nothing: what is to be done at the
  * end of the pod is a program that it becomes then (finish).
  *
- *     monitor PID PIDFD CONSOLE TERMINAL OVER NOTIFY MODE FIRST-FAILURE READY -- FINISH [ARG...]
+ *     monitor PID PIDFD CONSOLE TERMINAL OVER NOTIFY GROUP MODE FIRST-FAILURE READY -- FINISH [ARG...]
  *
  * PID, PIDFD     the pod's first process
  * CONSOLE        master of the pod's console
  * TERMINAL       its other side: as long as that is open, the console does not end while nobody in the pod has it open
  * OVER           read end of a FIFO whose write end the pod's systemd holds until everything has stopped
  * NOTIFY         datagram socket on which the pod's systemd says READY=1
+ * GROUP          cgroup.procs of the control group that the monitor is in, -1 for none; see expect_moves
  * MODE           "lines": copy the console to standard output; "interactive": also standard input to the console, in raw mode
- * FIRST-FAILURE  file with the exit status of the app that failed first; absent when none did
+ * FIRST-FAILURE  file with the exit status of the app that failed first; "-" when none did
  * READY          symbolic link to make when the pod is ready
  *
  * SIGTERM, SIGINT, SIGHUP and SIGQUIT stop the pod in order (SIGRTMIN+3 to its systemd). Three ^] within a second end it at once, as in
@@ -27,6 +28,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -38,6 +40,7 @@
 #include <unistd.h>
 
 #define ESCAPE 0x1d /* ^] */
+#define INOTIFY_INSTANCES 3 /* of a pod's systemd 252 */
 
 static int console = -1;
 static int raw;
@@ -171,6 +174,45 @@ static int exiting(pid_t pid)
 	return end && sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && flags & 4;
 }
 
+/* Before a process is moved into a control group, the kernel waits for all processors (a grace period of RCU, ten milliseconds), unless
+ * such a move has just been (rcu_sync in cgroup_threadgroup_rwsem). systemd moves itself when it starts, and then each service; so
+ * while the pod starts, and while it stops, moves are kept going that move nothing: this process into the group that it is in. */
+#define MOVES_EVERY_MS 4
+#define MOVES_FOR_MS 300
+static long moves_until;
+
+static long now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void expect_moves(void)
+{
+	moves_until = now_ms() + MOVES_FOR_MS;
+}
+
+static int moves_timeout(int group)
+{
+	static long last;
+	long now;
+
+	if (group < 0 || !moves_until)
+		return -1;
+	now = now_ms();
+	if (now >= moves_until) {
+		moves_until = 0;
+		return -1;
+	}
+	if (now - last >= MOVES_EVERY_MS) {
+		(void)!write(group, "0", 1);
+		last = now_ms();
+	}
+	return MOVES_EVERY_MS;
+}
+
 /* From now on the end of what is left in the console is the end. */
 static void close_terminal(int terminal)
 {
@@ -189,7 +231,22 @@ static int first_failure(const char *path)
 		return -1;
 	n = read(fd, text, sizeof text - 1);
 	close(fd);
-	return n > 0 ? atoi(text) & 0xff : -1;
+	return n > 0 && text[0] != '-' ? atoi(text) & 0xff : -1;
+}
+
+/* systemd says nothing when it cannot even begin. What it lacks on a host with many pods, it has just given back. */
+static void tell_why(int status)
+{
+	int instances = 0;
+
+	while (instances < INOTIFY_INSTANCES && inotify_init1(IN_CLOEXEC) >= 0)
+		instances++;
+	if (instances < INOTIFY_INSTANCES && errno == EMFILE)
+		fputs("stage1: the limit of inotify instances is reached, of which every pod needs three: raise fs.inotify.max_user_instances "
+		      "(sysctl(8))\n",
+		      stderr);
+	else
+		fprintf(stderr, "stage1: the pod's systemd has failed with status %d (--debug shows what it says)\n", status);
 }
 
 int main(int argc, char **argv)
@@ -197,12 +254,12 @@ int main(int argc, char **argv)
 	struct buffer in = { .end = 0 }, out = { .end = 0 };
 	int stdin_open, stdout_open = 1, asked = 0, stopped = 0, escape = 0, ended = 0, status = 0, failure;
 	char last = '\n';
-	int interactive, pidfd, terminal, over, notify, signals;
+	int interactive, pidfd, terminal, over, notify, group, signals;
 	pid_t pid;
 	siginfo_t info;
 	sigset_t set;
 
-	if (argc < 12 || strcmp(argv[10], "--") != 0) {
+	if (argc < 13 || strcmp(argv[11], "--") != 0) {
 		fputs("monitor: is started by rktpy run\n", stderr);
 		return 254;
 	}
@@ -212,7 +269,8 @@ int main(int argc, char **argv)
 	terminal = atoi(argv[4]);
 	over = atoi(argv[5]);
 	notify = atoi(argv[6]);
-	interactive = strcmp(argv[7], "interactive") == 0;
+	group = atoi(argv[7]);
+	interactive = strcmp(argv[8], "interactive") == 0;
 	stdin_open = interactive;
 
 	sigemptyset(&set);
@@ -225,6 +283,7 @@ int main(int argc, char **argv)
 	if (interactive)
 		raw_terminal();
 	copy_window_size();
+	expect_moves();
 
 	while (!ended || out.start < out.end || console >= 0) {
 		/* At the end only what is left in the console is waited for, and only as long as it comes. */
@@ -238,7 +297,7 @@ int main(int argc, char **argv)
 			{ stdin_open && !ended && in.start == in.end ? 0 : -1, POLLIN, 0 },
 			{ !ended && in.start < in.end ? console : -1, POLLOUT, 0 },
 		};
-		int n = poll(polls, sizeof polls / sizeof *polls, ended && out.start == out.end ? 0 : -1);
+		int n = poll(polls, sizeof polls / sizeof *polls, !ended ? moves_timeout(group) : out.start == out.end ? 0 : -1);
 
 		if (n < 0 && errno != EINTR)
 			break;
@@ -254,12 +313,13 @@ int main(int argc, char **argv)
 					copy_window_size();
 				} else if (!ended) {
 					asked = 1;
+					expect_moves();
 					kill(pid, SIGRTMIN + 3);
 				}
 			}
 		}
 		if (polls[3].revents)
-			notified(notify, argv[9]);
+			notified(notify, argv[10]);
 		if (polls[2].revents) {
 			/* All apps and the journal have stopped. What systemd would still do the kernel does anyhow; finish waits for
 			 * the death, which takes longer than it takes to start it. */
@@ -304,7 +364,7 @@ int main(int argc, char **argv)
 	}
 	restore_terminal();
 
-	failure = first_failure(argv[8]);
+	failure = first_failure(argv[9]);
 	if (escape)
 		status = 1;
 	else if (asked)
@@ -319,13 +379,15 @@ int main(int argc, char **argv)
 		status = info.si_status;
 	else
 		status = 1; /* somebody killed the pod */
+	if (!escape && !asked && failure < 0 && !stopped && ended && info.si_code == CLD_EXITED && status)
+		tell_why(status);
 
 	for (size_t i = 0; i < 4; i++)
 		signal((int[]){ SIGTERM, SIGINT, SIGHUP, SIGQUIT }[i], SIG_IGN);
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 	{
-		char text[16], **command = argv + 11, *finish[64];
-		int count = argc - 11;
+		char text[16], **command = argv + 12, *finish[64];
+		int count = argc - 12;
 
 		if (count > 62)
 			return status;

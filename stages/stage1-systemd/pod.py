@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from rktpy.errors import Stage1Error, UsageError
+from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
 from rktpy.formats.aci.types import parse_uuid
-from rktpy.formats.entry_arguments import parse_arguments, parse_pairs
+from rktpy.formats.entry_arguments import DNS_MODES, parse_pairs
 from rktpy.isolate.pod_app import load_apps, read_file
 from rktpy.record import Record
 from rktpy.stage1.systemd.app_root import NameFiles
@@ -22,18 +22,6 @@ if TYPE_CHECKING:
     from rktpy.isolate.pod_app import PodApp
     from rktpy.net.selection import Selection
 
-_BOOLEANS = (
-    "debug",
-    "interactive",
-    "disable-capabilities-restriction",
-    "disable-paths",
-    "disable-seccomp",
-    "mutable",
-    "strict",
-    "dry-run",
-)
-_VALUES = ("net", "private-users", "mds-token", "local-config", "hostname", "dns-conf-mode", "ipc")
-_DNS_MODES = {"resolv": ("host", "stage0", "none", "default"), "hosts": ("host", "stage0", "default")}
 #: In the pod's root: how apps get their /etc/resolv.conf and /etc/hosts, for those that are added later.
 NAMES_FILE = "rkt/names"
 _PROGRAMS = ("/usr/lib/systemd", "/lib/systemd")
@@ -91,14 +79,6 @@ class Pod(Record):
         return not self.networks.host
 
 
-def run_arguments(argv: list[str]) -> Arguments:
-    """The arguments of ``run``. Raises UsageError."""
-    arguments = parse_arguments(argv, _BOOLEANS, _VALUES)
-    if len(arguments.rest) != 1:
-        raise UsageError("UUID is missing or malformed")
-    return arguments
-
-
 def load_pod(arguments: Arguments) -> Pod:
     """The pod in the working directory. Raises RktpyError, OSError."""
     uuid = parse_uuid(arguments.rest[0])
@@ -113,7 +93,7 @@ def load_pod(arguments: Arguments) -> Pod:
         check_app(app)
     from rktpy.net.selection import parse_selection
 
-    modes = parse_pairs(arguments.text("dns-conf-mode"), _DNS_MODES, "dns-conf-mode")
+    modes = parse_pairs(arguments.text("dns-conf-mode"), DNS_MODES, "dns-conf-mode")
     return Pod(
         uuid=uuid,
         directory=os.getcwd(),

@@ -6,9 +6,9 @@ import os
 
 from rktpy.formats import stage1 as names
 from rktpy.isolate.pod_app import write_file
-from rktpy.stage1.systemd.app_units import status_script
+from rktpy.stage1.systemd.app_units import NO_FAILURE, status_script
 from rktpy.stage1.systemd.pod import NAMES_FILE
-from rktpy.stage1.systemd.pod_paths import STATUS_SCRIPT, UNITS_DIR
+from rktpy.stage1.systemd.pod_paths import FIRST_FAILURE, STATUS_SCRIPT, UNITS_DIR
 from rktpy.stage1.systemd.pod_units import journald_conf, pod_units
 from rktpy.stage1.systemd.streams import KUBERNETES_LOGS, PROGRAMS_DIR, mux_programs, uses_mux
 from rktpy.stage1.systemd.unit_text import unit
@@ -57,6 +57,7 @@ def write_pod_files(pod: Pod, programs: str, started: tuple[str, ...]) -> None:
         "etc/systemd/system.conf": unit(("Manager", (("DefaultTasksMax", "infinity"), ("DefaultMemoryAccounting", "no")))),
         names.HOSTS_FALLBACK: f"127.0.0.1\tlocalhost localhost.localdomain {pod.hostname}\n{_HOSTS_IPV6}",
         STATUS_SCRIPT: status_script(),
+        FIRST_FAILURE: NO_FAILURE,
         NAMES_FILE: f"{pod.names.resolv} {pod.names.hosts}\n",
     }
     if pod.names.resolv == "default":
@@ -74,11 +75,16 @@ def write_mux_programs(root: str) -> None:
     try:
         os.mkdir(directory, 0o755)
     except FileExistsError:
-        return
+        pass
     for name, data in mux_programs().items():
-        write_file(f"{directory}/{name}", data)
+        if not os.path.exists(f"{directory}/{name}"):
+            write_file(f"{directory}/{name}", data)
 
 
 def write_text(path: str, text: str) -> None:
-    """Write a small file for everybody to read. Raises OSError."""
-    write_file(path, text.encode("utf-8", "surrogateescape"))
+    """Write a small file for everybody to read, where nobody reads yet. Raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(fd, text.encode("utf-8", "surrogateescape"))
+    finally:
+        os.close(fd)

@@ -23,6 +23,8 @@ APPS = "apps.target"
 TARGET = "rktpy.target"
 
 _NO_DEFAULTS = ("DefaultDependencies", "no")
+#: Without these no app runs, which nobody would be told otherwise.
+_OR_NOTHING = (("FailureAction", "exit-force"), ("FailureActionExitStatus", "254"))
 _STOP_AT_END = (("Conflicts", "shutdown.target"), ("Before", "shutdown.target"))
 _JOURNAL_SOCKETS = "systemd-journald.socket systemd-journald-dev-log.socket"
 
@@ -38,7 +40,7 @@ def pod_units(programs: str, apps: tuple[str, ...]) -> dict[str, str]:
         TARGET: unit(("Unit", (_NO_DEFAULTS, ("Requires", JOURNALD), ("Wants", " ".join(apps)), ("After", after)))),
         APPS: unit(("Unit", (_NO_DEFAULTS, ("StopWhenUnneeded", "yes"), ("SuccessAction", "exit")))),
         "over.socket": unit(
-            ("Unit", (_NO_DEFAULTS, *_STOP_AT_END)),
+            ("Unit", (_NO_DEFAULTS, *_STOP_AT_END, *_OR_NOTHING)),
             ("Socket", (("ListenFIFO", f"/{OVER_FIFO}"), ("SocketMode", "0600"), ("Service", "systemd-exit.service"))),
         ),
         "shutdown.target": unit(("Unit", (_NO_DEFAULTS, ("RefuseManualStart", "yes")))),
@@ -90,6 +92,7 @@ def pod_units(programs: str, apps: tuple[str, ...]) -> dict[str, str]:
                     ("Requires", f"over.socket {_JOURNAL_SOCKETS}"),
                     ("After", f"over.socket {_JOURNAL_SOCKETS}"),
                     *_STOP_AT_END,
+                    *_OR_NOTHING,
                 ),
             ),
             (

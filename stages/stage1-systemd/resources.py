@@ -56,7 +56,8 @@ class Machine(Record):
 class Settings:
     """The settings of one app's unit while they are collected, and the report."""
 
-    def __init__(self, app: PodApp, machine: Machine, uid: int, root: Root) -> None:
+    def __init__(self, app: PodApp, machine: Machine, uid: int, root: Root, *, added: bool = False) -> None:
+        """``added`` says that the pod runs already, so that only the app itself can be limited."""
         self.lines: list[Setting] = []
         #: What the app's processes do to themselves first, because systemd has no setting for it.
         self.restriction: RestrictWithLandlock | None = None
@@ -69,7 +70,10 @@ class Settings:
         self._capabilities()
         self._seccomp()
         for isolator in self._by_name.values():
-            self._one(isolator)
+            if isolator.name not in OF_POD:
+                self._one(isolator)
+            elif added:
+                self._ignore(isolator.name, "it limits whole pods, and this one runs already")
 
     def _set(self, name: str, *lines: Setting, changed: str = "") -> None:
         self.lines += lines
@@ -111,7 +115,7 @@ class Settings:
             self._landlock(parsed)
         elif parsed is None:
             self._ignore(name, "unknown isolator")
-        elif name not in (*_CAPABILITIES, *OF_POD, names.SECCOMP_RETAIN_NAME, names.SECCOMP_REMOVE_NAME):
+        elif name not in (*_CAPABILITIES, names.SECCOMP_RETAIN_NAME, names.SECCOMP_REMOVE_NAME):
             self._ignore(name, "stage1-systemd does not limit this")
 
     def _limited(self, name: str, controller: str, parsed: Memory | CPU, line: Setting, changed: str = "") -> None:

@@ -20,7 +20,9 @@ from __future__ import annotations
 import os
 
 from rktpy.cgroup.pod import make_pod_groups
+from rktpy.cgroup.recorded import CGROUPS_FILE
 from rktpy.formats import stage1 as names
+from rktpy.formats.entry_arguments import parse_run
 from rktpy.formats.stage1 import read_report, write_report
 from rktpy.isolate.enforcement import tell
 from rktpy.isolate.holder import lock_descriptor
@@ -30,12 +32,12 @@ from rktpy.linux.syscalls import clone3
 from rktpy.log import set_debug
 from rktpy.stage1.systemd.app_root import app_mounts, check_sources
 from rktpy.stage1.systemd.app_units import start_units
-from rktpy.stage1.systemd.finish import CGROUPS_FILE, clean_up
+from rktpy.stage1.systemd.finish import clean_up
 from rktpy.stage1.systemd.first_process import become_systemd
 from rktpy.stage1.systemd.launch import Pipes, become_monitor, monitor_program, open_console, open_ends
 from rktpy.stage1.systemd.machine import register
 from rktpy.stage1.systemd.network import connect
-from rktpy.stage1.systemd.pod import load_pod, run_arguments, systemd_programs
+from rktpy.stage1.systemd.pod import load_pod, systemd_programs
 from rktpy.stage1.systemd.pod_files import write_pod_files
 from rktpy.stage1.systemd.pod_limits import limit_groups
 
@@ -53,7 +55,7 @@ def main(argv: list[str]) -> int:
 
     Returns (0) only after ``--dry-run``, which prints the plan. Raises RktpyError, OSError; what was made by then is undone.
     """
-    arguments = run_arguments(argv)
+    arguments = parse_run(argv)
     if arguments.is_set("debug"):
         set_debug(True)
     pod = load_pod(arguments)
@@ -76,13 +78,12 @@ def main(argv: list[str]) -> int:
 
 def _launch(pod: Pod, mounts: list[tuple[VolumeMount, ...]], lock: int) -> NoReturn:
     programs = systemd_programs()
-    umask = os.umask(0o022)
+    os.umask(0o022)  # also for what systemd looks at: it takes no FIFO of another mode
     write_pod_files(pod, programs, tuple([unit for app in pod.apps for unit in start_units(app)]))
-    os.umask(umask)
     groups = make_pod_groups(pod.uuid, before=_write_groups)
     limited = limit_groups(pod, groups)
     console = open_console(interactive=pod.interactive)
-    ends = open_ends(pod.root)
+    ends = open_ends(pod.root, groups)
     users = pod.users
     if users is not None:
         # Before the clone: in a user namespace of its own the child may not be allowed to read our modules.

@@ -8,10 +8,9 @@ from __future__ import annotations
 from rktpy.errors import StateError
 from rktpy.formats import stage1 as names
 from rktpy.formats.entry_arguments import parse_arguments
-from rktpy.isolate.holder import open_holder, read_pid
-from rktpy.linux.constants import SIGTERM
+from rktpy.isolate.holder import children_of, open_holder, open_process, read_pid
+from rktpy.linux.constants import SIGKILL, SIGTERM
 from rktpy.log import set_debug
-from rktpy.stage1.systemd.finish import pod_groups
 
 
 def main(argv: list[str]) -> int:
@@ -26,7 +25,11 @@ def main(argv: list[str]) -> int:
         if not arguments.is_set("force"):
             holder.signal(SIGTERM)
             return 0
-    groups = pod_groups()
-    if groups is not None:
-        groups.kill()
+        # The kernel kills all processes of the pod with its first; the monitor is left to clean up and to tell the status.
+        for pid in children_of(holder.pid):
+            first = open_process(pid)
+            if first is not None:
+                with first:
+                    if holder.alive():
+                        first.signal(SIGKILL)
     return 0

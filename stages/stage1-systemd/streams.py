@@ -11,7 +11,6 @@ import os
 from rktpy.formats import stage1 as names
 
 # Not when it is needed: that may be inside the pod, where there is no Python.
-from rktpy.formats.cri_log import log_file_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +36,8 @@ def log_file(app: PodApp) -> str:
     path = app.runtime.annotation(names.KUBERNETES_LOG_PATH) or ""
     if not path or not kubernetes_log_dir(app.manifest):
         return ""
+    from rktpy.formats.cri_log import log_file_name
+
     return log_file_name(path)
 
 
@@ -51,8 +52,11 @@ def stream_mode(app: PodApp, name: str, annotation: str) -> str:
 
 
 def stream_modes(app: PodApp) -> dict[str, str]:
-    """The modes of an app's streams by name."""
-    return {name: stream_mode(app, name, annotation) for name, annotation in _STREAMS}
+    """The modes of an app's streams by name. Those that can be attached to are all the terminal if one is."""
+    modes = {name: stream_mode(app, name, annotation) for name, annotation in _STREAMS}
+    if "tty" in modes.values():
+        return {name: "tty" if mode == "stream" else mode for name, mode in modes.items()}
+    return modes
 
 
 def uses_mux(app: PodApp) -> bool:

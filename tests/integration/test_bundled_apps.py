@@ -201,6 +201,33 @@ def test_killed_at_any_moment_it_can_be_added_again(sandbox: Sandbox, probe: Pro
         assert not list(sandbox.path.glob("appsinfo/*")) + list(sandbox.path.glob("overlay/*"))
 
 
+def test_killed_at_any_moment_it_can_be_removed_again(sandbox: Sandbox, probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = ("call_app", "remove_from_root", "remove_own", "mutable.write_trust", "mutable.replace_file")
+    for step in steps:
+        sandbox.add("one")
+        child = os.fork()
+        if child == 0:
+            owner, _dot, name = step.rpartition(".")
+            holder = getattr(app_rm, owner) if owner else app_rm
+            original = getattr(holder, name)
+
+            def dying(*arguments: Any, original: Any = original, **options: Any) -> Any:
+                original(*arguments, **options)
+                os._exit(9)
+
+            monkeypatch.setattr(holder, name, dying)
+            try:
+                app_rm.remove(sandbox.g, sandbox.pod.uuid, "one")
+            finally:
+                os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9, step
+        if sandbox.names():
+            app_rm.remove(sandbox.g, sandbox.pod.uuid, "one")
+        assert sandbox.names() == []
+        assert not list(sandbox.path.glob("appsinfo/*")) + list(sandbox.path.glob("overlay/*"))
+        assert json.loads((sandbox.path / "trust").read_text())["apps"] == {}
+
+
 def test_starting_and_removing(sandbox: Sandbox, probe: Probe) -> None:
     sandbox.add("one")
     probe.calls.clear()

@@ -247,7 +247,7 @@ def test_an_image_that_comes_back(stored: Rktpy, busybox_images: Path) -> None:
 def test_an_exported_app_runs_as_it_was_left(stored: Rktpy, tmp_path: Path, flags: tuple[str, ...]) -> None:
     script = "echo made >/made; readlink /proc/self/ns/net"
     file = f"--uuid-file-save={tmp_path}/uuid"
-    done = stored(UNSIGNED, "run", *flags, file, NAME, "--exec=/bin/sh", "--", "-c", script)
+    done = stored(UNSIGNED, "run", "--net=host", *flags, file, NAME, "--exec=/bin/sh", "--", "-c", script)
     assert done.stdout == os.readlink("/proc/self/ns/net") + "\n"
     stored("export", "--app=busybox", (tmp_path / "uuid").read_text(), str(tmp_path / "out.aci"))
     assert stored(UNSIGNED, "run", str(tmp_path / "out.aci"), "--exec=/bin/cat", "--", "/made").stdout == "made\n"

@@ -90,6 +90,7 @@ def test_full_while_a_file_is_fetched(rktpy: Rktpy, disk: Path, busybox_images: 
     assert len(rktpy("image", "list", "--no-legend").stdout.splitlines()) == 1
     assert rktpy(UNSIGNED, "run", "example.com/busybox").stdout == GREETING, "there is room enough for a small pod"
     ballast.unlink()
+    rktpy("gc", "--grace-period=0s")
     rktpy(UNSIGNED, "fetch", str(aci))
     assert len(rktpy("image", "list", "--no-legend").stdout.splitlines()) == 2
 

@@ -288,12 +288,13 @@ def test_index_for_many_platforms(rktpy: Rktpy, registry: Registry, tools: Tools
     other = "arm64" if here == "amd64" else "amd64"
     entries = []
     for architecture in (other, here):
-        tools("umoci", "init", "--layout", f"many-{architecture}")
-        tools("umoci", "new", "--image", f"many-{architecture}:1")
-        tools("umoci", "insert", "--image", f"many-{architecture}:1", need_tool("busybox"), "/bin/busybox")
+        layout = f"many-{rktpy.stage1}-{architecture}"
+        tools("umoci", "init", "--layout", layout)
+        tools("umoci", "new", "--image", f"{layout}:1")
+        tools("umoci", "insert", "--image", f"{layout}:1", need_tool("busybox"), "/bin/busybox")
         command = ("--config.cmd=/bin/busybox", "--config.cmd=echo", f"--config.cmd=for {architecture}")
-        tools("umoci", "config", "--image", f"many-{architecture}:1", f"--architecture={architecture}", *command)
-        registry.push(f"oci:{tools.directory}/many-{architecture}:1", f"many/app:{architecture}", "--format=oci")
+        tools("umoci", "config", "--image", f"{layout}:1", f"--architecture={architecture}", *command)
+        registry.push(f"oci:{tools.directory}/{layout}:1", f"many/app:{architecture}", "--format=oci")
         manifest = tools.skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{registry.host}/many/app:{architecture}")
         digest = registry.put_manifest("many/app", architecture, json.loads(manifest), OCI_MANIFEST)
         entries.append(

@@ -7,12 +7,15 @@ ends by becoming the app.
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from rktpy.linux.constants import AT_EMPTY_PATH, AT_FDCWD, MOUNT_ATTR_RDONLY, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE
+from rktpy.linux.syscalls import mount_setattr, open_tree
 from tests.conftest import ROOT, SYSTEM_PYTHON, Rktpy
 
 pytestmark = pytest.mark.root
@@ -35,7 +38,7 @@ _EVERY = """
 """
 _APP = """
     cgroup cgroup.hierarchy cgroup.subtree cgroup.walk formats.aci.isolators formats.aci.manifest formats.aci.quantity
-    formats.pod isolate.become isolate.capabilities isolate.environment isolate.executable isolate.labels isolate.pod_app
+    formats.pod isolate.capabilities isolate.environment isolate.executable isolate.labels isolate.pod_app
     isolate.privileges isolate.process isolate.seccomp_names isolate.seccomp_sets isolate.users stage1.systemd.finish
 """
 _MAKING = """
@@ -64,7 +67,8 @@ _APP_START = """
     store store.locks
 """
 _ENTER = """
-    cgroup.joining cli.enter isolate.entering isolate.seccomp isolate.syscall_table stage0.enter stage0.wait
+    cgroup.joining cli.enter isolate.become isolate.entering isolate.seccomp isolate.syscall_table isolate.unwritable
+    stage0.enter stage0.wait
     stage1.systemd.app_process stage1.systemd.enter stage1.systemd.pod_process
 """
 EXACTLY = {
@@ -76,16 +80,27 @@ EXACTLY = {
 
 
 def loaded(rktpy: Rktpy, *args: str) -> list[str]:
-    """The modules that the command loads beyond those of a bare interpreter."""
+    """The modules that the command loads beyond those of a bare interpreter.
+
+    The interpreter is executed from where nobody can write to it, as ``enter`` wants it and would otherwise do it again.
+    """
     interpreter = [SYSTEM_PYTHON, "-I", "-S", "-X", "importtime"]
+    program = open_tree(AT_FDCWD, os.path.realpath(SYSTEM_PYTHON), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)
+    mount_setattr(program, "", AT_EMPTY_PATH, MOUNT_ATTR_RDONLY, 0, 0, 0)
 
     def names(argv: list[str]) -> list[str]:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        executable = f"/proc/self/fd/{program}"
+        done = subprocess.run(
+            argv, executable=executable, pass_fds=(program,), capture_output=True, text=True, timeout=60, check=False
+        )
         lines = [line for line in done.stderr.split("\n") if line.startswith("import time:")]
         return [line.rpartition("|")[2].strip() for line in lines[1:]]
 
-    bare = set(names([*interpreter, "-c", "pass"]))
-    return [name for name in names([*interpreter, *rktpy.argv("--insecure-options=image", *args)]) if name not in bare]
+    try:
+        bare = set(names([*interpreter, "-c", "pass"]))
+        return [name for name in names([*interpreter, *rktpy.argv("--insecure-options=image", *args)]) if name not in bare]
+    finally:
+        os.close(program)
 
 
 def is_hot(name: str) -> bool:
@@ -171,6 +186,7 @@ def test_a_running_pod(stored: Rktpy, flag: str) -> None:
     assert uuid not in stored("list", "--full", "--no-legend").stdout
 
 
+@pytest.mark.parametrize("flag", ["--stage1=systemd"])
 def test_apps_of_a_running_pod(stored: Rktpy, tmp_path: Path) -> None:
     file = tmp_path / "uuid"
     argv = stored.argv("app", "sandbox", "--stage1=systemd", "--net=none", f"--uuid-file-save={file}")

@@ -283,8 +283,9 @@ def test_volumes_are_mapped_when_that_is_asked_for(tmp_path: Path) -> None:
         ]
 
     tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
+    for parent in tmp_path.parents:
+        if parent.name.startswith(("pytest-", "popen-")):  # one more of them in a worker of pytest-xdist
+            parent.chmod(0o755)
     assert isolated(inside) == [(7, 8), (users.shift + 7, users.shift + 8), (users.shift, users.shift)]
     assert (volume / "new").stat().st_uid == 0, "a file of the pod's root is the host's root's"
     assert "with IDs of 1048576:65536" in Bind("/a", "/b", users=users).describe()

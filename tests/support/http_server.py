@@ -6,6 +6,7 @@ Raw sockets instead of ``http.server``: the tests need answers that no well-beha
 from __future__ import annotations
 
 import datetime
+import errno
 import hashlib
 import ipaddress
 import socket
@@ -73,6 +74,18 @@ class Answer:
 Handler = Callable[[Request], Answer]
 
 
+def _listen(port: int, timeout_s: float = 120) -> socket.socket:
+    """A listening socket. A port that a test has to have may be in use by a test beside it."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return socket.create_server(("127.0.0.1", port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
+
+
 class Server:
     """Listens on a loopback port while its context is open. Every connection has a thread; all end with the context."""
 
@@ -84,7 +97,7 @@ class Server:
         if tls is not None:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tls.load_cert_chain(*tls)
-        self._socket = socket.create_server(("127.0.0.1", port))
+        self._socket = _listen(port)
         self.port = self._socket.getsockname()[1]
         self.host = f"127.0.0.1:{self.port}"
         self.url = f"{'https' if tls else 'http'}://{self.host}"

@@ -24,7 +24,7 @@ from rktpy.fetch.reference import parse_reference
 from rktpy.formats import config, stage1
 from rktpy.formats.aci import isolators
 from rktpy.formats.aci.manifest import ImageManifest
-from rktpy.isolate.seccomp_names import DEFAULT_SET, EVERYTHING
+from rktpy.isolate.seccomp_names import EVERYTHING
 from rktpy.isolate.seccomp_sets import SETS
 from rktpy.stage0 import images, pod_states
 from rktpy.store import tree_ready
@@ -324,13 +324,13 @@ def test_pod_files() -> None:
         )
     )
     assert len(files) > 20 and len(drawn) > 6
+    from rktpy.cgroup import recorded
     from rktpy.isolate import volumes
     from rktpy.stage0 import metadata, pod_files, prepare
-    from rktpy.stage1.fly import limits
-    from rktpy.stage1.systemd import finish, pod, pod_paths, pod_root, streams
+    from rktpy.stage1.systemd import pod, pod_paths, pod_root, streams
 
     more = {
-        finish.CGROUPS_FILE,
+        recorded.CGROUPS_FILE,
         pod_paths.STATUS_SCRIPT,
         pod_paths.FIRST_FAILURE,
         pod_paths.METADATA_FILE,
@@ -345,7 +345,6 @@ def test_pod_files() -> None:
         prepare.BUNDLED_FILE,
         prepare.STRICT_FILE,
         metadata.REGISTERED_FILE,
-        limits.CGROUPS_FILE,
         volumes.SHARED_VOLUMES,
     }
     for name in files | drawn | more:
@@ -427,76 +426,6 @@ def test_fly_options() -> None:
             assert mentions("rktpy-fly", f"--{flag[0]}"), flag[0]
     for word in ("capabilities", "paths", "seccomp"):
         assert mentions("rktpy-fly", word)
-
-
-# -- rktpy-systemd(7) -----------------------------------------------------------------------------------------------------
-
-
-def test_systemd_isolators() -> None:
-    for name in {value for name, value in constants(isolators).items() if name.endswith("_NAME")}:
-        assert mentions("rktpy-systemd", name), name
-    assert DEFAULT_SET in WORDS["rktpy-systemd"]
-
-
-def test_systemd_options() -> None:
-    """Every flag of a pod or an app is dealt with, and what can be switched off."""
-    table = (*flags.APP, *flags.ISOLATORS, *flags.STREAMS, *flags.POD, *flags.NETWORK, *flags.STRICT)
-    for flag in table:
-        if flag[0] not in flags.DEPRECATED:
-            assert mentions("rktpy-systemd", f"--{flag[0]}"), flag[0]
-    for word in ("capabilities", "paths", "seccomp"):
-        assert mentions("rktpy-systemd", word)
-
-
-def test_systemd_units() -> None:
-    from rktpy.stage1.systemd.pod_units import OWN_SERVICES, pod_units
-
-    for name in (*pod_units("/lib/systemd", ()), *[service.removesuffix(".service") for service in OWN_SERVICES]):
-        known = "its sockets" if name.startswith("systemd-journald") and name.endswith(".socket") else name
-        assert mentions("rktpy-systemd", known), name
-    for name in ("APP.service", "handlers@APP.service", "failed@APP.service", "iomux@APP.service", "APP@PORT.socket"):
-        assert name in WORDS["rktpy-systemd"], name
-
-
-def test_systemd_protected_paths_and_devices() -> None:
-    """What the plan of a pod's root hides and makes read-only, and what the plan of an app's /dev has."""
-    from rktpy.isolate.mounts import MaskPath, Mknod, RemountReadonly, Symlink
-    from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, Sharing, device_nodes, pod_root
-
-    def listed(after: str) -> list[str]:
-        return [word.strip() for word in after.partition(".")[0].split(",")] if after else []
-
-    # Names of files have dots in them, ends of sentences a blank behind.
-    words = WORDS["rktpy-systemd"].replace("config.gz", "config-gz")
-    of_proc, of_sys = words.partition(".TP /proc ")[2], words.partition(".TP /sys ")[2]
-    read_only: set[str] = set()
-    hidden: dict[str, set[str]] = {KERNEL_PROC: set(), KERNEL_SYS: set()}
-    for operation in pod_root((), terminal="t", console="", protect=True, sharing=Sharing()):
-        if isinstance(operation, RemountReadonly) and operation.target.startswith(KERNEL_PROC):
-            read_only.add(operation.target.removeprefix(f"{KERNEL_PROC}/"))
-        elif isinstance(operation, MaskPath):
-            top = KERNEL_PROC if operation.target.startswith(KERNEL_PROC) else KERNEL_SYS
-            hidden[top].add(operation.target.removeprefix(f"{top}/").replace("config.gz", "config-gz"))
-    assert set(listed(of_proc.partition("Read-only: ")[2])) == read_only and len(read_only) > 3
-    assert set(listed(of_proc.partition("Hidden: ")[2])) == hidden[KERNEL_PROC]
-    assert set(listed(of_sys.partition("Hidden: ")[2])) == hidden[KERNEL_SYS]
-    for node in device_nodes("/dev"):
-        assert isinstance(node, (Mknod, Symlink))
-        assert mentions("rktpy-systemd", node.target.removeprefix("/dev/")), node.target
-
-
-def test_systemd_promises() -> None:
-    """Numbers and words that the page repeats."""
-    from rktpy.stage1.systemd import pod_units, streams
-
-    page = "rktpy-systemd"
-    assert "SystemMaxUse=256M" in pod_units.journald_conf(lines=True, debug=False) and "256 MB" in WORDS[page]
-    for name in (stage1.LOG_MODE, stage1.KUBERNETES_LOG_DIR, stage1.KUBERNETES_LOG_PATH, stage1.SUPPORTS_NOTIFY):
-        assert name in WORDS[page], name
-    assert streams.PROGRAMS_DIR in WORDS["rktpy-pod"]
-    from rktpy.stage0.stage1_image import BUNDLED, DEFAULT
-
-    assert DEFAULT == "systemd" and {f"rktpy-{name}" for name in BUNDLED} <= set(TEXTS)
 
 
 # -- rktpy-references(7), rktpy-progress(5) -------------------------------------------------------------------------------
