@@ -13,7 +13,7 @@
  * NOTIFY         datagram socket on which the pod's systemd says READY=1
  * GROUP          cgroup.procs of the control group that the monitor is in, -1 for none; see expect_moves
  * MODE           "lines": copy the console to standard output; "interactive": also standard input to the console, in raw mode
- * FIRST-FAILURE  file with the exit status of the app that failed first; "-" when none did
+ * FIRST-FAILURE  file with the exit status of the app that failed first, or a status and words; "-" when none did
  * READY          symbolic link to make when the pod is ready
  *
  * SIGTERM, SIGINT, SIGHUP and SIGQUIT stop the pod in order (SIGRTMIN+3 to its systemd). Three ^] within a second end it at once, as in
@@ -221,9 +221,10 @@ static void close_terminal(int terminal)
 		fcntl(console, F_SETFL, fcntl(console, F_GETFL) | O_NONBLOCK);
 }
 
+/* The status, -1 for none. Words that follow it are what there is to say. */
 static int first_failure(const char *path)
 {
-	char text[16] = "";
+	char text[128] = "", *words;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	ssize_t n;
 
@@ -231,7 +232,13 @@ static int first_failure(const char *path)
 		return -1;
 	n = read(fd, text, sizeof text - 1);
 	close(fd);
-	return n > 0 && text[0] != '-' ? atoi(text) & 0xff : -1;
+	if (n <= 0 || text[0] == '-')
+		return -1;
+	text[strcspn(text, "\n")] = 0;
+	words = strchr(text, ' ');
+	if (words)
+		fprintf(stderr, "stage1:%s\n", words);
+	return atoi(text) & 0xff;
 }
 
 /* systemd says nothing when it cannot even begin. What it lacks on a host with many pods, it has just given back. */

@@ -6,6 +6,7 @@ The pod's systemd sees these units and those of the apps, and no others: it star
     apps.target             is needed by every app of a pod that is not mutable; when the last one has stopped, the pod ends
     over.socket             a FIFO that systemd closes after all else has stopped; the monitor outside then ends the pod
     exit.target             the end in order, also when an app fails; halt.target the same when somebody asks for it
+    no-journal.service      the end of a pod whose journal cannot be started
     systemd-journald.*      the pod's log, written into the pod's directory
 
 Source: systemd.special(7), systemd.unit(5), bootup(7), journald.conf(5). Hot-path module.
@@ -13,12 +14,13 @@ Source: systemd.special(7), systemd.unit(5), bootup(7), journald.conf(5). Hot-pa
 
 from __future__ import annotations
 
-from rktpy.stage1.systemd.pod_paths import OVER_FIFO, TERMINAL
-from rktpy.stage1.systemd.unit_text import unit
+from rktpy.stage1.systemd.pod_paths import FIRST_FAILURE, OVER_FIFO, TERMINAL
+from rktpy.stage1.systemd.unit_text import command, unit
 
 JOURNALD = "systemd-journald.service"
+NO_JOURNAL = "no-journal.service"
 #: Services that no app can be called after.
-OWN_SERVICES = (JOURNALD, "systemd-exit.service")
+OWN_SERVICES = (JOURNALD, "systemd-exit.service", NO_JOURNAL)
 APPS = "apps.target"
 TARGET = "rktpy.target"
 
@@ -26,6 +28,8 @@ _NO_DEFAULTS = ("DefaultDependencies", "no")
 #: Without these no app runs, which nobody would be told otherwise.
 _OR_NOTHING = (("FailureAction", "exit-force"), ("FailureActionExitStatus", "254"))
 _STOP_AT_END = (("Conflicts", "shutdown.target"), ("Before", "shutdown.target"))
+#: The monitor, which sees the end before it sees a status, finds this as it finds the failure of an app.
+_SAY_NO_JOURNAL = f"echo '254 the journal of the pod cannot be started' 1<> /{FIRST_FAILURE}; exit 1"
 _JOURNAL_SOCKETS = "systemd-journald.socket systemd-journald-dev-log.socket"
 
 
@@ -49,6 +53,10 @@ def pod_units(programs: str, apps: tuple[str, ...]) -> dict[str, str]:
                 "Unit",
                 (_NO_DEFAULTS, ("Requires", "shutdown.target"), ("After", "shutdown.target"), ("SuccessAction", "exit-force")),
             )
+        ),
+        NO_JOURNAL: unit(
+            ("Unit", (_NO_DEFAULTS, *_OR_NOTHING)),
+            ("Service", (("Type", "oneshot"), ("ExecStart", command(("/bin/sh", "-c", _SAY_NO_JOURNAL))))),
         ),
         "exit.target": unit(end),
         "halt.target": unit(end),
@@ -92,7 +100,8 @@ def pod_units(programs: str, apps: tuple[str, ...]) -> dict[str, str]:
                     ("Requires", f"over.socket {_JOURNAL_SOCKETS}"),
                     ("After", f"over.socket {_JOURNAL_SOCKETS}"),
                     *_STOP_AT_END,
-                    *_OR_NOTHING,
+                    # FailureAction= would end the pod at once, although it is started again.
+                    ("OnFailure", NO_JOURNAL),
                 ),
             ),
             (

@@ -82,6 +82,8 @@ def test_the_journal(stored: Rktpy, tmp_path: Path) -> None:
     script = "echo before; read x </go; echo after; exit 5"
     with Running(stored, tmp_path, f"mkfifo /go; {script}") as pod:
         assert pod.line() == "before\n"
+        # It prints a line before it keeps it.
+        wait_for("the log", lambda: stored("logs", "--output=cat", pod.uuid).stdout == "before\n")
         for _ in range(2):
             journal = child_of(child_of(pod.process.pid), "systemd-journald")
             os.kill(journal, signal.SIGKILL)
@@ -90,6 +92,22 @@ def test_the_journal(stored: Rktpy, tmp_path: Path) -> None:
         status, out, _err = pod.ended()
         assert (status, out) == (5, "after\n")
     assert stored("logs", "--output=cat", pod.uuid).stdout == "before\nafter\n"
+    collect(stored, pod.uuid)
+
+
+def test_a_journal_that_does_not_come_back(stored: Rktpy, tmp_path: Path) -> None:
+    """systemd tries some times; then the pod ends, and says so: its apps would write into the void."""
+    with Running(stored, tmp_path, "echo up; exec sleep 60") as pod:
+        assert pod.line() == "up\n"
+        deadline = time.monotonic() + 20
+        while pod.process.poll() is None:
+            assert time.monotonic() < deadline
+            try:
+                os.kill(child_of(child_of(pod.process.pid), "systemd-journald"), signal.SIGKILL)
+            except (AssertionError, OSError):
+                time.sleep(0.01)
+        status, _out, err = pod.ended()
+        assert (status, err) == (254, "stage1: the journal of the pod cannot be started\n")
     collect(stored, pod.uuid)
 
 
