@@ -34,6 +34,18 @@ def find_executable(root: Root, name: str, search_path: str | None, directory: s
     raise NotFoundError(f"unable to find {shown(name)} in {shown(':'.join(directories))}")
 
 
+def check_executable(root: Root, path: str) -> None:
+    """Refuse a program, named by its path inside the root, that execve(2) would: one that is not there or is not executable.
+
+    Raises :class:`NotFoundError`.
+    """
+    status = _regular(root, path)
+    if status is None:
+        raise NotFoundError(f"unable to find {shown(path)}")
+    if not status.st_mode & 0o111:
+        raise NotFoundError(f"{shown(path)} is not executable")
+
+
 def _regular(root: Root, path: str) -> os.stat_result | None:
     try:
         status = root.stat(path)

@@ -145,7 +145,8 @@ def app_units(spec: AppUnit, find: Callable[[str], str]) -> dict[str, str]:
         (
             "Service",
             (
-                ("Type", _kind(spec)),
+                # Not "exec": an app that is executed and fails at once might count as one that could not be started.
+                ("Type", "notify" if app.image.annotation(names.SUPPORTS_NOTIFY) == "true" else "simple"),
                 *([("Sockets", " ".join(sockets))] if sockets else []),
                 *confined,
                 *_streams(spec),
@@ -183,15 +184,6 @@ def mux_unit(app: PodApp) -> str:
             ),
         ),
     )
-
-
-def _kind(spec: AppUnit) -> str:
-    """When the app counts as started. ``app start`` has to tell that a program cannot be executed; of an app that ends with its
-    pod
-    systemd would say so among the app's own lines, even if it was executed and has failed at once."""
-    if spec.app.image.annotation(names.SUPPORTS_NOTIFY) == "true":
-        return "notify"
-    return "exec" if spec.mutable else "simple"
 
 
 def start_units(app: PodApp) -> tuple[str, ...]:

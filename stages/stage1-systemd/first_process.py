@@ -15,7 +15,7 @@ from rktpy.formats.aci.isolators import Landlock, SeccompRemove, SeccompRetain
 from rktpy.formats.stage1 import Enforcement, write_report
 from rktpy.isolate.capabilities import app_capabilities, capability_mask
 from rktpy.isolate.environment import app_environment, environment_file
-from rktpy.isolate.executable import find_executable
+from rktpy.isolate.executable import check_executable, find_executable
 from rktpy.isolate.labels import selinux_active
 from rktpy.isolate.mounts import Bind, PivotRoot
 from rktpy.isolate.plan import execute_plan
@@ -170,6 +170,9 @@ def preload(app: PodApp) -> None:
 def set_up_units(pod_root: str, app: PodApp, root: Root, restricted: Restricted, devices: tuple[str, ...]) -> list[Enforcement]:
     """Write the units of an app, whose root is complete, into the pod's root. Raises RktpyError, OSError."""
     spec, report = app_unit(app, root, restricted, devices)
+    if restricted.mutable:
+        # It is somebody's call to tell, unlike the later start, which waits for no execve(2).
+        check_executable(root, spec.program)
     _add_accounts(pod_root, spec.user)
     for name, text in app_units(spec, program_finder(app, root)).items():
         write_file(f"{pod_root}/{UNITS_DIR}/{name}", text.encode("utf-8", "surrogateescape"))

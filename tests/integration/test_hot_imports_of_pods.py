@@ -37,9 +37,9 @@ _EVERY = """
     stage1.systemd.pod_paths
 """
 _APP = """
-    cgroup cgroup.hierarchy cgroup.subtree cgroup.walk formats.aci.isolators formats.aci.manifest formats.aci.quantity
-    formats.pod isolate.capabilities isolate.environment isolate.executable isolate.labels isolate.pod_app
-    isolate.privileges isolate.process isolate.seccomp_names isolate.seccomp_sets isolate.users stage1.systemd.finish
+    cgroup cgroup.hierarchy cgroup.recorded cgroup.subtree cgroup.walk formats.aci.isolators formats.aci.manifest
+    formats.aci.quantity formats.pod isolate.capabilities isolate.environment isolate.executable isolate.labels
+    isolate.pod_app isolate.privileges isolate.process isolate.seccomp_names isolate.seccomp_sets isolate.users
 """
 _MAKING = """
     cgroup.delegation cgroup.limits cli.images fetch fetch.app_string fetch.reference fetch.url formats.aci.isolator_flags
@@ -57,7 +57,7 @@ _INTO = """
 _RUN = """
     cgroup.pod cli.pod_options cli.pull cli.run cli.run_options formats.cni formats.cni.configuration formats.cni.versions
     isolate.detached net net.builtin net.selection stage0.run stage1.systemd.launch stage1.systemd.machine
-    stage1.systemd.network stage1.systemd.run
+    stage1.systemd.finish stage1.systemd.network stage1.systemd.run
 """
 _APP_ADD = """
     cli.app_add linux.remove_tree stage0.app_add stage0.app_removal stage0.app_rm stage1.systemd.app_add
@@ -68,8 +68,7 @@ _APP_START = """
 """
 _ENTER = """
     cgroup.joining cli.enter isolate.become isolate.entering isolate.seccomp isolate.syscall_table isolate.unwritable
-    stage0.enter stage0.wait
-    stage1.systemd.app_process stage1.systemd.enter stage1.systemd.pod_process
+    stage0.enter stage0.wait stage1.systemd.app_process stage1.systemd.enter stage1.systemd.pod_process
 """
 EXACTLY = {
     "run": _EVERY + _APP + _MAKING + _RUN,

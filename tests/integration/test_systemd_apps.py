@@ -155,14 +155,17 @@ def test_volumes_of_an_app(sandbox: Sandbox, tmp_path: Path, target: str) -> Non
     assert (source / "file").read_text() == "content\n"
 
 
-def test_a_program_that_is_not_there(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [("/no/such", "unable to find"), ("/bin", "unable to find"), ("none", "unable to find"), ("/etc/passwd", "is not executable")],
+)
+def test_a_program_that_cannot_be_executed(sandbox: Sandbox, program: str, reason: str) -> None:
     before = sorted(path for path in Path(sandbox.rktpy.data).glob("pods/run/*/appsinfo/*"))
-    done = sandbox.rktpy(UNSIGNED, "app", "add", sandbox.uuid, BUSYBOX, "--exec=/no/such", status=None)
-    if done.returncode == 0:
-        assert sandbox.app("start", "busybox", status=None).returncode == 254
-        sandbox.app("rm", "busybox")
+    done = sandbox.rktpy(UNSIGNED, "app", "add", sandbox.uuid, BUSYBOX, f"--exec={program}", status=254)
+    assert program in done.stderr and reason in done.stderr
     assert sorted(path for path in Path(sandbox.rktpy.data).glob("pods/run/*/appsinfo/*")) == before
     sandbox.add("busybox", "true")
+    sandbox.app("rm", "busybox")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import Rktpy, need_tool
 from tests.support.leftovers import left_after_a_while
 from tests.support.pod_manifests import app, isolators, pod_of
-from tests.support.pods import BUSYBOX, UNSIGNED, Running, prepare, report, shell, states
+from tests.support.pods import BUSYBOX, UNSIGNED, Running, prepare, report, shell, states, wait_for
 from tests.support.userns_image import make_image
 
 pytestmark = [pytest.mark.root, pytest.mark.stage1("systemd")]
@@ -31,12 +31,17 @@ def first_user(rktpy: Rktpy, uuid: str) -> int:
 
 
 def process_of(pod: Running, word: bytes) -> Path:
-    """The /proc directory of the pod's process with ``word`` in its command line."""
+    """The /proc directory of the pod's process with ``word`` in its command line, once it is there."""
     (systemd,) = Path(f"/proc/{pod.process.pid}/task/{pod.process.pid}/children").read_text().split()
-    for child in Path(f"/proc/{systemd}/task/{systemd}/children").read_text().split():
-        if word in Path(f"/proc/{child}/cmdline").read_bytes():
-            return Path(f"/proc/{child}")
-    raise AssertionError(word)
+    found: list[str] = []
+
+    def is_there() -> bool:
+        children = Path(f"/proc/{systemd}/task/{systemd}/children").read_text().split()
+        found[:] = [child for child in children if word in Path(f"/proc/{child}/cmdline").read_bytes()]
+        return bool(found)
+
+    wait_for(word.decode(), is_there)
+    return Path(f"/proc/{found[0]}")
 
 
 @ROOTS
