@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Rktpy, need_tool
 from tests.support.aci import make_aci
 from tests.support.app_lines import app_lines
-from tests.support.pods import BUSYBOX, UNSIGNED, Running, document, report, shell, states, store_with
+from tests.support.pods import BUSYBOX, UNSIGNED, Running, control_files, document, report, shell, states, store_with
 
 pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "systemd")]
 
@@ -321,11 +321,10 @@ def test_limits_in_the_control_groups(stored: Rktpy, tmp_path: Path) -> None:
         assert told == {"resource/memory": "enforced", "resource/cpu": "enforced", "os/linux/cpu-shares": "enforced"}
         values = {}
         # fly's app is in the pod's group; systemd makes one for each app below.
-        below = "/**/busybox.service" if stored.stage1 == "systemd" else ""
-        for directory in Path("/sys/fs/cgroup").rglob(f"rktpy-{pod.uuid}{below}"):
-            for name in ("memory.limit_in_bytes", "memory.max", "cpu.cfs_quota_us", "cpu.max", "cpu.shares"):
-                if (directory / name).exists():
-                    values[name] = (directory / name).read_text().strip()
+        below = "**/busybox.service/" if stored.stage1 == "systemd" else ""
+        for name in ("memory.limit_in_bytes", "memory.max", "cpu.cfs_quota_us", "cpu.max", "cpu.shares"):
+            for path in control_files(f"{below}{name}", pod.uuid):
+                values[name] = path.read_text().strip()
         assert str(50 << 20) in values.values()
         assert values.get("cpu.cfs_quota_us", values.get("cpu.max", "").split()[:1]) in ("50000", ["50000"])
 

@@ -157,7 +157,12 @@ def test_volumes_of_an_app(sandbox: Sandbox, tmp_path: Path, target: str) -> Non
 
 @pytest.mark.parametrize(
     ("program", "reason"),
-    [("/no/such", "unable to find"), ("/bin", "unable to find"), ("none", "unable to find"), ("/etc/passwd", "is not executable")],
+    [
+        ("/no/such", "unable to find"),
+        ("/bin", "unable to find"),
+        ("none", "unable to find"),
+        ("/etc/passwd", "is not executable"),
+    ],
 )
 def test_a_program_that_cannot_be_executed(sandbox: Sandbox, program: str, reason: str) -> None:
     before = sorted(path for path in Path(sandbox.rktpy.data).glob("pods/run/*/appsinfo/*"))

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Rktpy, need_tool
 from tests.support.pod_manifests import app, isolators, pod_of
-from tests.support.pods import UNSIGNED, Running, report, shell, states
+from tests.support.pods import UNSIGNED, Running, control_files, report, shell, states
 
 pytestmark = [pytest.mark.root, pytest.mark.stage1("systemd")]
 
@@ -28,7 +28,7 @@ def of_status(text: str) -> dict[str, int]:
 
 def group(uuid: str, *files: str) -> Path:
     """The first of some control files (of cgroup v1, v2) of an app of a running pod that is there."""
-    found = [path for file in files for path in Path("/sys/fs/cgroup").rglob(f"rktpy-{uuid}/**/busybox.service/{file}")]
+    found = [path for file in files for path in control_files(f"**/busybox.service/{file}", uuid)]
     assert found, f"{files} are nowhere"
     return found[0]
 

@@ -12,14 +12,14 @@ import pytest
 from rktpy.isolate.landlock import landlock_abi
 from tests.conftest import Rktpy, need_tool
 from tests.support.pod_manifests import PYTHON, app, isolators, pod_of, with_python
-from tests.support.pods import UNSIGNED, report, shell, states, wait_for
+from tests.support.pods import UNSIGNED, control_files, report, shell, states, wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.stage1("systemd")]
 
 
 def group(uuid: str, *files: str) -> Path:
     """The first of some control files of a pod's own group."""
-    found = [path for file in files for path in Path("/sys/fs/cgroup").rglob(f"rktpy-{uuid}/{file}")]
+    found = [path for file in files for path in control_files(file, uuid)]
     assert found, f"{files} are nowhere"
     return found[0]
 
@@ -51,13 +51,15 @@ def test_processor_time_of_all_apps(stored: Rktpy, tmp_path: Path) -> None:
             stored("status", "--wait-ready=20s", uuid)
             limits = group(uuid, "cpu.cfs_quota_us", "cpu.max")
             assert limits.read_text().split()[0] == "30000"
-            pids = {
-                pid
-                for unit in ("one", "two", "three")
-                for path in limits.parent.rglob(f"{unit}.service/cgroup.procs")
-                for pid in path.read_text().split()
-            }
-            assert len(pids) == 3
+            pids: set[str] = set()
+
+            def are_there() -> bool:
+                for unit in ("one", "two", "three"):
+                    for path in limits.parent.rglob(f"{unit}.service/cgroup.procs"):
+                        pids.update(path.read_text().split())
+                return len(pids) == 3
+
+            wait_for("the apps", are_there)
 
             def used() -> float:
                 texts = [Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[11:13] for pid in pids]

@@ -94,6 +94,16 @@ def test_an_interactive_app(stored: Rktpy, terminals: list[Terminal]) -> None:
     assert termios.tcgetattr(terminal.terminal)[:4] == terminal.before[:4]
 
 
+def test_the_size_of_a_window_that_changes(stored: Rktpy, terminals: list[Terminal]) -> None:
+    terminal = Terminal(
+        stored, 'while [ "$(stty size)" != "41 121" ]; do echo waiting; sleep 0.05; done; exit 42', "--interactive"
+    )
+    terminals.append(terminal)
+    terminal.until(b"waiting\r\n")
+    terminal.size(41, 121)
+    assert terminal.ended() == 42
+
+
 def test_keys_that_send_signals(stored: Rktpy, terminals: list[Terminal]) -> None:
     """^C goes to the app, as its terminal has it, and not to what is outside."""
     terminal = Terminal(stored, "trap 'echo interrupted; exit 5' INT; echo ready; while :; do sleep 0.05; done", "--interactive")

@@ -109,6 +109,11 @@ def cgroups_of_pods(uuid: str = "") -> list[str]:
     return [d for d, _dirs, _files in os.walk("/sys/fs/cgroup") if os.path.basename(d).startswith(f"rktpy-{uuid}")]
 
 
+def control_files(pattern: str, uuid: str) -> list[Path]:
+    """Files of a pod's control groups by a pattern for their path below the pod's; other pods come and go meanwhile."""
+    return [path for group in cgroups_of_pods(uuid) for path in Path(group).glob(pattern)]
+
+
 def processes_with(text: str) -> dict[int, str]:
     """Processes other than this one with ``text`` in their command line, working directory or root."""
     found: dict[int, str] = {}
