@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -171,26 +171,31 @@ def test_a_failure_is_undone(sandbox: Sandbox, probe: Probe) -> None:
     assert probe.root["files"] == ["etc", "gone", "hello"]
 
 
-def test_killed_at_any_moment_it_can_be_added_again(sandbox: Sandbox, probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+def die_after(module: ModuleType, step: str, act: Callable[[], object]) -> None:
+    """Do ``act`` in a child that dies after it has called ``step``, which is ``NAME`` or ``OWNER.NAME`` in ``module``."""
+    child = os.fork()
+    if child == 0:
+        owner, _dot, name = step.rpartition(".")
+        holder = getattr(module, owner) if owner else module
+        original = getattr(holder, name)
+
+        def dying(*arguments: Any, **options: Any) -> None:
+            original(*arguments, **options)
+            os._exit(9)
+
+        try:
+            setattr(holder, name, dying)
+            act()
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9, step
+
+
+def test_killed_at_any_moment_it_can_be_added_again(sandbox: Sandbox, probe: Probe) -> None:
     """A child dies at each step of an addition in turn."""
     steps = ("Writer.file", "replace_file", "app_files.make_app_directory", "app_files.mark_created", "call_app")
     for number, step in enumerate(steps):
-        child = os.fork()
-        if child == 0:
-            owner, _dot, name = step.rpartition(".")
-            holder = getattr(app_add, owner) if owner else app_add
-            original = getattr(holder, name)
-
-            def dying(*arguments: Any, original: Any = original, **options: Any) -> Any:
-                original(*arguments, **options)
-                os._exit(9)
-
-            monkeypatch.setattr(holder, name, dying)
-            try:
-                sandbox.add("one")
-            finally:
-                os._exit(0)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9, step
+        die_after(app_add, step, lambda: sandbox.add("one"))
         if sandbox.names() == [] and number % 2:
             sandbox.add("one")
         else:
@@ -201,26 +206,11 @@ def test_killed_at_any_moment_it_can_be_added_again(sandbox: Sandbox, probe: Pro
         assert not list(sandbox.path.glob("appsinfo/*")) + list(sandbox.path.glob("overlay/*"))
 
 
-def test_killed_at_any_moment_it_can_be_removed_again(sandbox: Sandbox, probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_at_any_moment_it_can_be_removed_again(sandbox: Sandbox, probe: Probe) -> None:
     steps = ("call_app", "remove_from_root", "remove_own", "mutable.write_trust", "mutable.replace_file")
     for step in steps:
         sandbox.add("one")
-        child = os.fork()
-        if child == 0:
-            owner, _dot, name = step.rpartition(".")
-            holder = getattr(app_rm, owner) if owner else app_rm
-            original = getattr(holder, name)
-
-            def dying(*arguments: Any, original: Any = original, **options: Any) -> Any:
-                original(*arguments, **options)
-                os._exit(9)
-
-            monkeypatch.setattr(holder, name, dying)
-            try:
-                app_rm.remove(sandbox.g, sandbox.pod.uuid, "one")
-            finally:
-                os._exit(0)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9, step
+        die_after(app_rm, step, lambda: app_rm.remove(sandbox.g, sandbox.pod.uuid, "one"))
         if sandbox.names():
             app_rm.remove(sandbox.g, sandbox.pod.uuid, "one")
         assert sandbox.names() == []
