@@ -47,7 +47,6 @@ def become(
     what else is wrong with it is told by the program that hands over to it (``handoff.c``), which this process is last.
     """
     debug("stage1", f"execing {shown(program)}")
-    handoff = _HANDOFF
     syscalls.close_range(3, LARGEST_FD, c.CLOSE_RANGE_CLOEXEC)
     if lock_fd >= 0:
         os.set_inheritable(lock_fd, True)
@@ -55,11 +54,11 @@ def become(
     if os.path.isdir(program) or not os.path.lexists(program):
         number = EACCES if os.path.isdir(program) else ENOENT
         raise Stage1Error(f"can't execute {shown(program)}") from OSError(number, os.strerror(number))
-    image = _sealed(handoff)
+    image = sealed_handoff()
     execute_plan(privileges, root)
     try:
         if image >= 0:
-            os.execve(f"/proc/self/fd/{image}", ["handoff", program, program, *argv[1:]], environment)
+            os.execve(f"/proc/self/fd/{image}", ["stage1", program, program, *argv[1:]], environment)
         os.execve(program, [program, *argv[1:]], environment)
     except OSError as error:
         raise Stage1Error(f"can't execute {shown(program)}") from OSError(error.errno, error.strerror)
@@ -78,11 +77,11 @@ def _read_handoff() -> bytes:
 _HANDOFF = _read_handoff()
 
 
-def _sealed(program: bytes) -> int:
-    """A memory file with ``program`` that nobody can change; -1 when there is none."""
-    if not program:
+def sealed_handoff() -> int:
+    """A memory file with the program ``handoff`` that nobody can change; -1 when it was not built. Raises OSError."""
+    if not _HANDOFF:
         return -1
     fd = os.memfd_create("handoff", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.write(fd, program)
+    os.write(fd, _HANDOFF)
     fcntl.fcntl(fd, _F_ADD_SEALS, _SEALS)
     return fd

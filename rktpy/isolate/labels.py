@@ -5,6 +5,15 @@ from __future__ import annotations
 import os
 
 
+def apparmor_enabled() -> bool:
+    """Whether AppArmor is active on this machine."""
+    try:
+        with open("/sys/module/apparmor/parameters/enabled", "rb", buffering=0) as file:
+            return file.read(1) == b"Y"
+    except OSError:
+        return False
+
+
 def apparmor_loaded(profile: str) -> bool:
     """Whether the kernel has an AppArmor profile of this name."""
     try:

@@ -14,7 +14,6 @@ from rktpy.isolate.root import Root
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 
-
 _UNLIMITED = 2**64 - 1
 
 
