@@ -10,12 +10,15 @@ import os
 import stat
 from struct import pack
 
-from rktpy.cgroup.limits import Outcome
 from rktpy.cgroup.subtree import Subtree, write
 from rktpy.errors import describe
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from rktpy.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktpy.cgroup.limits import Outcome
 
 _ANY = -1
 _ACCESS = {"m": 1, "r": 2, "w": 4}  # BPF_DEVCG_ACC_MKNOD and its fellows
@@ -67,6 +70,8 @@ def rules_for(paths: tuple[str, ...]) -> tuple[DeviceRule, ...]:
 
 def limit_devices(subtree: Subtree, rules: tuple[DeviceRule, ...]) -> Outcome:
     """Let the processes of the subtree use the devices of ``rules`` and no others. What is not possible is in the outcome."""
+    from rktpy.cgroup.limits import Outcome
+
     group = subtree.group("devices")
     try:
         if group is not None:
@@ -112,6 +117,8 @@ def _write_rules(directory: str, rules: tuple[DeviceRule, ...]) -> None:
 
 
 def _limit_v1(directory: str, rules: tuple[DeviceRule, ...]) -> Outcome:
+    from rktpy.cgroup.limits import Outcome
+
     write(f"{directory}/devices.deny", "a")
     refused: list[str] = []
     for rule in rules:

@@ -11,7 +11,6 @@ from fcntl import LOCK_EX, flock
 from rktpy.cgroup.subtree import Subtree
 from rktpy.errors import FormatError
 from rktpy.formats.jsondoc import dump, parse_object
-from rktpy.linux.remove_tree import remove_tree
 from rktpy.oci.failure import NoSuchContainer, RuntimeFailure
 from rktpy.oci.identity import is_alive
 
@@ -100,6 +99,8 @@ class Container:
         except FileNotFoundError:
             pass
         except OSError:
+            from rktpy.linux.remove_tree import remove_tree
+
             remove_tree(self.directory)
 
     @property

@@ -6,7 +6,7 @@ import os
 import select
 
 from rktpy.errors import describe
-from rktpy.isolate.become import default_signals
+from rktpy.isolate.handoff import default_signals
 from rktpy.linux.syscalls import close_range, pidfd_open
 from rktpy.oci.failure import RuntimeFailure
 

@@ -6,7 +6,7 @@ import os
 import stat
 from errno import EACCES, EINVAL, EPERM, EROFS
 
-from rktpy.isolate.capabilities import NUMBERS
+from rktpy.isolate.capability_numbers import NUMBERS
 from rktpy.isolate.credentials import BecomeUser
 from rktpy.isolate.root import Root
 from rktpy.oci.failure import RuntimeFailure

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
-from rktpy.isolate.become import default_signals, sealed_handoff
+from rktpy.isolate.handoff import default_signals, sealed_handoff
 from rktpy.linux.constants import CLOSE_RANGE_CLOEXEC
 from rktpy.linux.syscalls import close_range
 from rktpy.oci.failure import RuntimeFailure
