@@ -71,6 +71,14 @@ def stop_call(name: str) -> list[str]:
     return [*BUSCTL, "call", *_DESTINATION, "StopUnit", "ss", name, "replace"]
 
 
+def change_call(name: str, properties: list[tuple[str, str, str]]) -> list[str]:
+    """The arguments of busctl(1) that change properties of a unit until the next boot."""
+    arguments = [*BUSCTL, "call", *_DESTINATION, "SetUnitProperties", "sba(sv)", name, "true", str(len(properties))]
+    for one in properties:
+        arguments += one
+    return arguments
+
+
 def run_program(argv: list[str]) -> str:
     """Run a program; empty when it succeeded, else what it said last."""
     reader, writer = os.pipe()

@@ -35,33 +35,14 @@ _ARCHITECTURES = {
     "SCMP_ARCH_AARCH64": (c.AUDIT_ARCH_AARCH64, 2),
 }
 _NATIVE = {"x86_64": "SCMP_ARCH_X86_64", "i686": "SCMP_ARCH_X86", "aarch64": "SCMP_ARCH_AARCH64"}
-#: Names that a profile may list; calls of those that have no table here end the process.
-ARCHITECTURES = [
-    "SCMP_ARCH_NATIVE",
-    "SCMP_ARCH_X86",
-    "SCMP_ARCH_X86_64",
-    "SCMP_ARCH_X32",
-    "SCMP_ARCH_ARM",
-    "SCMP_ARCH_AARCH64",
-    "SCMP_ARCH_MIPS",
-    "SCMP_ARCH_MIPS64",
-    "SCMP_ARCH_MIPS64N32",
-    "SCMP_ARCH_MIPSEL",
-    "SCMP_ARCH_MIPSEL64",
-    "SCMP_ARCH_MIPSEL64N32",
-    "SCMP_ARCH_PPC",
-    "SCMP_ARCH_PPC64",
-    "SCMP_ARCH_PPC64LE",
-    "SCMP_ARCH_S390",
-    "SCMP_ARCH_S390X",
-    "SCMP_ARCH_PARISC",
-    "SCMP_ARCH_PARISC64",
-    "SCMP_ARCH_RISCV64",
-    "SCMP_ARCH_LOONGARCH64",
-    "SCMP_ARCH_M68K",
-    "SCMP_ARCH_SH",
-    "SCMP_ARCH_SHEB",
-]
+#: Architectures that a filter can be made for, on one machine or another.
+USABLE_ARCHITECTURES = ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64")
+#: Others that a profile may list; their calls end the process.
+_OTHER_ARCHITECTURES = (
+    "NATIVE ARM MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64 PPC64LE S390 S390X PARISC PARISC64 RISCV64 LOONGARCH64 "
+    "M68K SH SHEB"
+)
+ARCHITECTURES = frozenset((*USABLE_ARCHITECTURES, *[f"SCMP_ARCH_{name}" for name in _OTHER_ARCHITECTURES.split()]))
 #: Calls that have a number of their own on x32, from 512 on.
 _X32_CALLS = (
     "rt_sigaction rt_sigreturn ioctl readv writev recvfrom sendmsg recvmsg execve ptrace rt_sigpending rt_sigtimedwait "

@@ -85,7 +85,7 @@ def create(request: Request) -> Making:
     """
     check_id(request.container_id)
     request.bundle = os.path.abspath(request.bundle or ".")
-    data = _read_config(request.bundle)
+    data = read_config(request.bundle)
     config = RuntimeConfig.parse(data)
     _check(config, request)
     container = Container(request.root, request.container_id)
@@ -101,7 +101,8 @@ def create(request: Request) -> Making:
     return making
 
 
-def _read_config(bundle: str) -> bytes:
+def read_config(bundle: str) -> bytes:
+    """The bundle's configuration as it is. Raises RuntimeFailure, OSError."""
     try:
         with open(f"{bundle}/config.json", "rb", buffering=0) as file:
             return file.readall() or b""

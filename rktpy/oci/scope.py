@@ -6,7 +6,7 @@ import os
 import time
 
 from rktpy.cgroup.container_groups import make_groups, plan_groups
-from rktpy.cgroup.scope import run_program, start_call, stop_call
+from rktpy.cgroup.scope import change_call, run_program, start_call, stop_call
 from rktpy.cgroup.subtree import write
 from rktpy.oci.failure import RuntimeFailure
 
@@ -100,3 +100,12 @@ def properties_of(resources: Resources | None) -> list[tuple[str, str, str]]:
 def stop_scope(unit: str) -> None:
     """Have systemd forget the unit; one that is gone is fine."""
     run_program(stop_call(unit))
+
+
+def change_scope(unit: str, resources: Resources) -> None:
+    """Tell systemd of changed limits. Raises RuntimeFailure."""
+    properties = properties_of(resources)
+    if properties:
+        problem = run_program(change_call(unit, properties))
+        if problem:
+            raise RuntimeFailure(f"systemd does not change {unit}: {problem}")
