@@ -9,6 +9,7 @@ from rktpy.errors import RktpyError
 from rktpy.formats.oci.runtime.config import RuntimeConfig
 from rktpy.isolate.mount_entries import BindTree
 from rktpy.linux import constants as c
+from rktpy.linux.syscalls import open_tree
 from rktpy.oci import talk
 from rktpy.oci.cloning import clone_first, write_ids
 from rktpy.oci.container import FIFO, Container, check_id
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from rktpy.oci.groups import Groups
 
 _KILL = 9
+_PLACEHOLDER = 2**31 - 1
 
 
 class Request:
@@ -169,6 +171,10 @@ def _make(making: Making, data: bytes, lock: int) -> None:
     own_users = namespaces.own_user or namespaces.user_fd >= 0
     setup.plan = plan_mounts(config, request.bundle, groups.hierarchies, groups.subtree, bind_devices=own_users)
     _open_sources(setup, own_users=own_users)
+    if own_users and "mount" in linux.namespaces and os.geteuid() == 0:
+        flags = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC | c.AT_RECURSIVE
+        setup.root_tree = open_tree(c.AT_FDCWD, root_path, flags)
+        setup.opened.append(setup.root_tree)
     setup.root_path, setup.bundle, setup.container_id = root_path, request.bundle, request.container_id
     setup.no_pivot, setup.keep_keyring = request.no_pivot, request.keep_keyring
     setup.signal_mask = request.signal_mask
@@ -180,8 +186,8 @@ def _make(making: Making, data: bytes, lock: int) -> None:
         compile_filter(setup, config)
     state = container.state = _state(making, root_path)
     if "createContainer" in config.hooks or "startContainer" in config.hooks:
-        state["pid"] = "@PID@"
-        setup.hook_state = container.hook_document("creating").replace(b'"@PID@"', b"@PID@")
+        state["pid"] = _PLACEHOLDER
+        setup.hook_state = container.hook_document("creating").replace(b'"pid":%d' % _PLACEHOLDER, b'"pid":@PID@')
     if config.process.terminal:
         setup.console = _connect(request.console_socket) if request.console_socket else _own_end(making)
     if setup.waits_for_start:

@@ -102,8 +102,7 @@ def _become(setup: Setup) -> NoReturn:
         drop_privileges(setup)  # while the runtime is there that fetches the filter's listener
     tell(setup.sync, b"C")
     if setup.waits_for_start:
-        os.read(setup.fifo, 1)
-        os.close(setup.fifo)
+        os.read(setup.fifo, 1)  # it is closed by executing the program, which "start" waits for
     else:
         wait(setup.sync)
     if config.hooks.get("startContainer"):
@@ -173,9 +172,8 @@ def _enter_root(setup: Setup, config: RuntimeConfig, host_pid: str) -> Terminal 
     syscalls.mount(None, "/", None, propagation, None)
     if propagation & c.MS_SHARED:
         _parent_private(setup.root_path)
-    syscalls.mount(setup.root_path, setup.root_path, None, c.MS_BIND | c.MS_REC, None)
     terminal: Terminal | None = None
-    with Root(setup.root_path) as root:
+    with _mounted_root(setup) as root:
         execute_plan(tuple(plan.mounts), root, "runtime")
         if plan.nodes:
             execute_plan(tuple(plan.nodes), root, "runtime")
@@ -193,6 +191,16 @@ def _enter_root(setup: Setup, config: RuntimeConfig, host_pid: str) -> Terminal 
     if config.linux.rootfs_propagation:
         syscalls.mount(None, "/", None, propagation, None)
     return terminal
+
+
+def _mounted_root(setup: Setup) -> Root:
+    """The root as a mount of its own, which can be pivoted to."""
+    if setup.root_tree < 0:
+        syscalls.mount(setup.root_path, setup.root_path, None, c.MS_BIND | c.MS_REC, None)
+        return Root(setup.root_path)
+    # Opened by the runtime, since the container's root may not be able to walk to it; where it is mounted does not matter.
+    syscalls.move_mount(setup.root_tree, "", c.AT_FDCWD, "/", c.MOVE_MOUNT_F_EMPTY_PATH)
+    return Root.from_descriptor(setup.root_tree, setup.root_path)
 
 
 def _change_root(setup: Setup, config: RuntimeConfig, host_pid: str) -> Terminal | None:

@@ -39,6 +39,7 @@ class Setup:
         "process",
         "program",
         "root_path",
+        "root_tree",
         "seccomp",
         "signal_mask",
         "sync",
@@ -60,6 +61,7 @@ class Setup:
         self.opened: list[int] = []
         self.console: socket | None = None
         self.fifo = -1
+        self.root_tree = -1
         self.preserved = 0
         self.environment: list[str] = []
         self.no_pivot = self.keep_keyring = self.detached = False
