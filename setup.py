@@ -18,6 +18,7 @@ PROGRAMS = {
     "rktpy/stage1/systemd/monitor": (["-static", "-s"], ["-O2", "-Wall", "-Wextra"]),
     "rktpy/isolate/handoff": _WITHOUT_LIBRARY,
     "rktpy/isolate/confine": _WITHOUT_LIBRARY,
+    "rktpy/oci/launch": _WITHOUT_LIBRARY,
 }
 
 

@@ -21,9 +21,6 @@ import os
 from struct import pack
 
 from rktpy.errors import InputError
-from rktpy.formats.aci.isolators import SeccompRemove, SeccompRetain
-from rktpy.isolate.seccomp_names import DEFAULT_SET, expand
-from rktpy.isolate.seccomp_sets import ALWAYS
 from rktpy.isolate.syscall_table import TABLE
 from rktpy.linux import constants as c
 from rktpy.record import Record
@@ -130,6 +127,9 @@ def compile_isolators(isolator: Isolator | None, machine: str = "") -> Compiled:
     ``machine`` as in uname(2), by default ours. Raises :class:`InputError` for an unknown errno or machine, or when all calls are
     removed.
     """
+    from rktpy.formats.aci.isolators import SeccompRemove, SeccompRetain
+    from rktpy.isolate.seccomp_names import DEFAULT_SET, expand
+
     parsed = SeccompRetain((DEFAULT_SET,)) if isolator is None else isolator.parsed
     if not isinstance(parsed, (SeccompRetain, SeccompRemove)):
         raise InputError(f"{isolator.name if isolator else ''} is no set of system calls")
@@ -184,6 +184,8 @@ def _ranges(column: int, names: frozenset[str], retain: bool, deny: int, has_x32
     numbers = syscall_numbers(column)
     listed = set(names)
     if retain:
+        from rktpy.isolate.seccomp_sets import ALWAYS
+
         listed.update(ALWAYS.split())
     if column == 1:
         listed |= i386_relatives(names, numbers)

@@ -231,7 +231,7 @@ def _condition(one: Argument) -> Code:
         (_JUMP_MORE, yes, 0, high),
         (_JUMP_EQUAL, 0, no, high),
         (_LOAD, 0, 0, low_at),
-        (last, *((0, -1) if more else (-1, 0)), low),
+        (last, 0 if more else -1, -1 if more else 0, low),
     ]
 
 

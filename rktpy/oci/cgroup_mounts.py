@@ -6,17 +6,40 @@ directory is bound there. Hot-path module.
 
 from __future__ import annotations
 
+from rktpy.cgroup.hierarchy import discover
+from rktpy.cgroup.subtree import Subtree
 from rktpy.isolate.device_nodes import MakeLinks
 from rktpy.isolate.mount_entries import BindTree, MountFilesystem, Remount, clean
+from rktpy.isolate.plan import Operation, execute_plan, shown
 from rktpy.linux import constants as c
+from rktpy.oci.joining_groups import join_groups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.cgroup.hierarchy import Hierarchy
-    from rktpy.cgroup.subtree import Subtree
     from rktpy.formats.oci.runtime.config import Mount, RuntimeConfig
     from rktpy.isolate.mount_options import MountOptions
-    from rktpy.isolate.plan import Operation
+    from rktpy.isolate.root import Root
+    from rktpy.oci.setup import Setup
+
+
+class CgroupMount(Operation):
+    """A mount of control groups, which are joined before."""
+
+    setup: Setup
+    mount: Mount
+    options: MountOptions
+
+    def describe(self) -> str:
+        return f"mount control groups at {shown(self.mount.destination)}"
+
+    def execute(self, root: Root) -> None:
+        hierarchies = discover() if self.setup.hierarchies is None else self.setup.hierarchies
+        join_groups(self.setup)
+        config = self.setup.config
+        assert config is not None
+        groups = self.setup.subtree or Subtree()
+        execute_plan(tuple(plan_cgroup_mount(config, self.mount, self.options, hierarchies, groups)), root, "runtime")
 
 
 def plan_cgroup_mount(

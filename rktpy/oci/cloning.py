@@ -7,7 +7,7 @@ import os
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from rktpy.oci.failure import RuntimeFailure
-from rktpy.oci.first_process import become_first, become_root
+from rktpy.oci.loading import load_more
 from rktpy.oci.namespaces import write_time_offsets
 from rktpy.oci.talk import answer, next_message, tell, wait
 
@@ -32,12 +32,30 @@ def clone_first(setup: Setup, namespaces: Namespaces, linux: Linux, ours: socket
         pid, pidfd = syscalls.clone3(namespaces.clone, -1)
         if pid == 0:
             ours.close()
-            become_first(setup)
+            _become(setup)
         return pid, pidfd
     finally:
         if own >= 0:
             syscalls.setns(own, c.CLONE_NEWPID)
             os.close(own)
+
+
+def _become(setup: Setup) -> None:
+    """The first process. Never returns."""
+    load_more("child")
+    from rktpy.oci.first_process import become_first
+
+    become_first(setup)
+
+
+def become_root() -> None:
+    """User and group 0 of the user namespace that we are in. Raises OSError."""
+    os.setresgid(0, 0, 0)
+    try:
+        os.setgroups(())
+    except PermissionError:
+        pass  # denied to maps that were written without privileges
+    os.setresuid(0, 0, 0)
 
 
 def _clone_helped(setup: Setup, namespaces: Namespaces, linux: Linux, ours: socket) -> tuple[int, int]:
@@ -84,7 +102,7 @@ def _help(setup: Setup, namespaces: Namespaces, linux: Linux) -> None:
             write_time_offsets(linux.time_offsets)
         pid, _pidfd = syscalls.clone3(flags | c.CLONE_PARENT, -1)
         if pid == 0:
-            become_first(setup)
+            _become(setup)
         os._exit(0)
     except BaseException as error:
         tell(setup.sync, b"E", innermost(error))

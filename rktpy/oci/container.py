@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from fcntl import LOCK_EX, flock
 
-from rktpy.cgroup.subtree import Subtree
 from rktpy.errors import FormatError
 from rktpy.formats.jsondoc import dump, parse_object
 from rktpy.oci.failure import NoSuchContainer, RuntimeFailure
@@ -18,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from rktpy.cgroup.subtree import Subtree
     from rktpy.formats.oci.runtime.config import RuntimeConfig
 
 STATE_FILE = "state.json"
@@ -118,6 +118,8 @@ class Container:
     @property
     def groups(self) -> Subtree:
         """The control groups that were made for it. Raises FormatError."""
+        from rktpy.cgroup.subtree import Subtree
+
         try:
             return Subtree.from_text(str(self.state.get("groups", "")))
         except ValueError as error:

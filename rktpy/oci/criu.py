@@ -53,10 +53,10 @@ def _common(arguments: Arguments) -> list[str]:
 
 def bind_targets(config: RuntimeConfig, bundle: str) -> list[str]:
     """Where files of the host are shown in the container: criu has to be told of each."""
-    from rktpy.cgroup.subtree import Subtree
     from rktpy.isolate.mount_entries import BindTree
+    from rktpy.isolate.mounts import Mkdir
 
-    plan = plan_mounts(config, bundle, (), Subtree(), bind_devices=False)
+    plan = plan_mounts(config, bundle, lambda mount, _options: Mkdir(mount.destination), bind_devices=False)
     return [one.target for one in plan.mounts if isinstance(one, BindTree)]
 
 

@@ -14,9 +14,12 @@ from rktpy.isolate.plan import execute_plan, shown
 from rktpy.isolate.root import Root
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
+from rktpy.oci.cloning import become_root
 from rktpy.oci.failure import RuntimeFailure
-from rktpy.oci.mount_plan import propagation_of
-from rktpy.oci.preload import forbid_imports
+from rktpy.oci.joining_groups import join_groups
+from rktpy.oci.loading import load_more
+from rktpy.oci.mount_plan import plan_container, propagation_of
+from rktpy.oci.preload import forbid_imports, preload
 from rktpy.oci.process_setup import (
     become_program,
     drop_privileges,
@@ -41,8 +44,15 @@ if TYPE_CHECKING:
 
 def become_first(setup: Setup) -> NoReturn:
     """Set the container up, wait to be started, become its program. Never returns; failures are told to the runtime."""
-    forbid_imports()
     try:
+        config = setup.config
+        if config is not None and config.linux.seccomp is not None:
+            load_more("filter")
+            from rktpy.oci.filter import compile_filter
+
+            compile_filter(setup, config)
+        preload(setup)
+        forbid_imports()
         _become(setup)
     except (RktpyError, OSError) as error:
         text = innermost(error)
@@ -68,14 +78,10 @@ def _become(setup: Setup) -> NoReturn:
     if namespaces.waits_for_ids:
         wait(setup.sync)  # for the IDs
         become_root()
-    for fd in setup.groups:
-        os.write(fd, b"0")
-    if setup.waits_for_groups:
-        wait(setup.sync)
     if not namespaces.needs_helper:
         namespaces.enter()
-    if namespaces.own_cgroup:
-        syscalls.unshare(c.CLONE_NEWCGROUP)
+    if setup.groups:
+        join_groups(setup)
     _name(config)
     linux = config.linux
     if linux.sysctl:
@@ -112,16 +118,6 @@ def _become(setup: Setup) -> NoReturn:
     if not setup.agent:
         drop_privileges(setup)
     become_program(setup, program, environment, image)
-
-
-def become_root() -> None:
-    """User and group 0 of the user namespace that we are in. Raises OSError."""
-    os.setresgid(0, 0, 0)
-    try:
-        os.setgroups(())
-    except PermissionError:
-        pass  # denied to maps that were written without privileges
-    os.setresuid(0, 0, 0)
 
 
 def _name(config: RuntimeConfig) -> None:
@@ -165,7 +161,8 @@ def _label(setup: Setup) -> None:
 def _enter_root(setup: Setup, config: RuntimeConfig, host_pid: str) -> Terminal | None:
     """Mount, let hooks run, and make the container's root ours."""
     plan = setup.plan
-    assert plan is not None
+    if plan is None:
+        plan = plan_container(setup, config, bind_devices=False)
     if "mount" not in config.linux.namespaces:
         return _change_root(setup, config, host_pid)
     propagation = propagation_of(config)
@@ -216,6 +213,7 @@ def _change_root(setup: Setup, config: RuntimeConfig, host_pid: str) -> Terminal
 
 
 def _run_hooks(setup: Setup, config: RuntimeConfig, host_pid: str) -> None:
+    join_groups(setup)
     if setup.asks_for_hooks:
         ask(setup.sync, b"H")
     hooks = config.hooks.get("createContainer")
@@ -226,7 +224,7 @@ def _run_hooks(setup: Setup, config: RuntimeConfig, host_pid: str) -> None:
 
 
 def _make_terminal(setup: Setup, root: Root | None) -> Terminal:
-    from rktpy.oci.terminal import mount_console, open_terminal
+    from rktpy.oci.terminal import hand_over, mount_console, open_terminal
 
     process = setup.process
     terminal = open_terminal(root, process.console_size, process.user.uid)
@@ -234,15 +232,6 @@ def _make_terminal(setup: Setup, root: Root | None) -> Terminal:
         mount_console(root, terminal.slave)
     hand_over(setup, terminal.master)
     return terminal
-
-
-def hand_over(setup: Setup, master: int) -> None:
-    """Send the master to who asked for it. Raises OSError."""
-    from rktpy.oci.terminal import send_descriptor
-
-    assert setup.console is not None
-    send_descriptor(setup.console, master, b"/dev/ptmx")
-    os.close(master)
 
 
 def _parent_private(path: str) -> None:

@@ -112,7 +112,7 @@ def _become(hook: Hook, stdin: int, output: int, directory: str) -> None:
         default_signals()
         if directory:
             os.chdir(directory)
-        environment = dict([one.partition("=")[::2] for one in hook.env])
+        environment = {name: value for name, _equals, value in [one.partition("=") for one in hook.env]}
         os.execve(hook.path, hook.args, environment)
     except OSError as error:
         os.write(2, f"{describe(error)}".encode("utf-8", "backslashreplace"))

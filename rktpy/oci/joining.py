@@ -10,8 +10,8 @@ from rktpy.errors import RktpyError, innermost
 from rktpy.isolate.root import Root
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
+from rktpy.oci.cloning import become_root
 from rktpy.oci.failure import RuntimeFailure
-from rktpy.oci.first_process import become_root, hand_over
 from rktpy.oci.identity import open_process
 from rktpy.oci.namespaces import KINDS
 from rktpy.oci.preload import forbid_imports
@@ -144,7 +144,7 @@ def _join(setup: Setup, first: int, flags: int, groups: list[int], image: int, t
     os.umask(0o022 if process.user.umask is None else process.user.umask)
     terminal = None
     if process.terminal:
-        from rktpy.oci.terminal import open_terminal, take_terminal
+        from rktpy.oci.terminal import hand_over, open_terminal
 
         with Root("/") as root:
             terminal = open_terminal(root, process.console_size, process.user.uid)

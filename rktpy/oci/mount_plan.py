@@ -13,10 +13,11 @@ from rktpy.oci.failure import RuntimeFailure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rktpy.cgroup.hierarchy import Hierarchy
-    from rktpy.cgroup.subtree import Subtree
+    from collections.abc import Callable
+
     from rktpy.formats.oci.runtime.config import Mount, RuntimeConfig
     from rktpy.isolate.plan import Operation
+    from rktpy.oci.setup import Setup
 
 DEFAULT_NODES = (
     Node("/dev/null", "c", 1, 3),
@@ -46,10 +47,23 @@ class MountPlan:
         self.own_dev = True
 
 
+def plan_container(setup: Setup, config: RuntimeConfig, *, bind_devices: bool) -> MountPlan:
+    """The plan for a first process. Raises RuntimeFailure."""
+
+    def cgroup_mount(mount: Mount, options: MountOptions) -> Operation:
+        from rktpy.oci.cgroup_mounts import CgroupMount
+
+        return CgroupMount(setup, mount, options)
+
+    return plan_mounts(config, setup.bundle, cgroup_mount, bind_devices=bind_devices)
+
+
 def plan_mounts(
-    config: RuntimeConfig, bundle: str, hierarchies: tuple[Hierarchy, ...], groups: Subtree, *, bind_devices: bool
+    config: RuntimeConfig, bundle: str, cgroup_mount: Callable[[Mount, MountOptions], Operation], *, bind_devices: bool
 ) -> MountPlan:
-    """The plan; ``groups`` are those of the container, ``bind_devices`` says that nodes cannot be made. Raises RuntimeFailure."""
+    """The plan; ``cgroup_mount`` gives what is to be done for a mount of control groups, ``bind_devices`` says that nodes cannot be
+    made. Raises RuntimeFailure.
+    """
     plan = MountPlan()
     read_only_later: list[Operation] = []
     for number, mount in enumerate(config.mounts):
@@ -58,9 +72,7 @@ def plan_mounts(
         if destination == "/dev":
             plan.own_dev = not options.bind
         if mount.kind == "cgroup" or (mount.kind == "cgroup2" and not options.bind):
-            from rktpy.oci.cgroup_mounts import plan_cgroup_mount
-
-            plan.mounts += plan_cgroup_mount(config, mount, options, hierarchies, groups)
+            plan.mounts.append(cgroup_mount(mount, options))
             continue
         if "idmap" in options.special or "ridmap" in options.special or mount.uid_mappings:
             plan.mounts.append(_mapped(config, mount, options, bundle, number))
@@ -144,7 +156,7 @@ def _devices(config: RuntimeConfig, bind: bool) -> list[Operation]:
         nodes = [node for node in nodes if node.path != path]
         if path != "/dev/ptmx":  # a link to the container's own
             nodes.append(Node(path, one.kind, one.major, one.minor, one.mode, one.uid, one.gid))
-    links = _LINKS
+    links: tuple[tuple[str, str], ...] = _LINKS
     if os.path.exists("/proc/kcore"):
         links = (*links, ("core", "/proc/kcore"))
     return [MakeNodes(tuple(nodes), bind), MakeLinks("/dev", (("ptmx", "pts/ptmx"), *links))]

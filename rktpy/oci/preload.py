@@ -37,6 +37,8 @@ def preload(setup: Setup) -> None:
             names += ["rktpy.oci.hooks", "time"]
         if linux.rootfs_propagation in ("shared", "rshared"):
             names.append("rktpy.cgroup.hierarchy")
+        if any(one.kind in ("cgroup", "cgroup2") for one in config.mounts):
+            names.append("rktpy.oci.cgroup_mounts")
         if any("tmpcopyup" in one.options for one in config.mounts):
             names.append("rktpy.isolate.copy_tree")
     for name in names:

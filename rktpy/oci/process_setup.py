@@ -15,10 +15,13 @@ from rktpy.oci.talk import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from signal import SIG_SETMASK, pthread_sigmask
     from typing import NoReturn
 
     from rktpy.formats.oci.runtime.process import Capabilities
     from rktpy.oci.setup import Setup
+else:
+    from _signal import SIG_SETMASK, pthread_sigmask
 
 _NULL = os.makedev(1, 3)
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -168,8 +171,6 @@ def drop_privileges(setup: Setup) -> None:
     close_descriptors(setup.preserved)
     default_signals()
     if setup.signal_mask is not None:
-        from _signal import SIG_SETMASK, pthread_sigmask
-
         pthread_sigmask(SIG_SETMASK, setup.signal_mask)
     if process.no_new_privileges:
         from rktpy.isolate.process import NoNewPrivs

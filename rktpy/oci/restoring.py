@@ -9,8 +9,9 @@ import time
 from rktpy.formats.oci.runtime.config import RuntimeConfig
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
+from rktpy.oci.accompany import write_pid_file
 from rktpy.oci.container import Container, check_id
-from rktpy.oci.create import Request, read_config, write_pid_file
+from rktpy.oci.create import Request, read_config
 from rktpy.oci.destroy import destroy
 from rktpy.oci.failure import RuntimeFailure
 from rktpy.oci.groups import plan

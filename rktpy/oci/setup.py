@@ -6,6 +6,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
 
+    from rktpy.cgroup.hierarchy import Hierarchy
+    from rktpy.cgroup.subtree import Subtree
     from rktpy.formats.oci.runtime.config import RuntimeConfig
     from rktpy.formats.oci.runtime.process import Process
     from rktpy.isolate.process import Seccomp
@@ -29,7 +31,9 @@ class Setup:
         "fifo",
         "filter_flags",
         "groups",
+        "hierarchies",
         "hook_state",
+        "joined",
         "keep_keyring",
         "namespaces",
         "no_pivot",
@@ -42,6 +46,7 @@ class Setup:
         "root_tree",
         "seccomp",
         "signal_mask",
+        "subtree",
         "sync",
         "waits_for_groups",
         "waits_for_start",
@@ -67,6 +72,10 @@ class Setup:
         self.no_pivot = self.keep_keyring = self.detached = False
         self.asks_for_hooks = self.waits_for_start = self.waits_for_groups = False
         self.hook_state = b""
+        self.joined = False
+        #: Where they have to be known before the groups are joined, whose namespace shows them otherwise.
+        self.hierarchies: tuple[Hierarchy, ...] | None = None
+        self.subtree: Subtree | None = None
         self.seccomp: Seccomp | None = None
         self.filter_flags = 0
         self.agent = False

@@ -20,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
 
+    from rktpy.oci.setup import Setup
+
 _PTMX = os.makedev(5, 2)
 _DEVPTS = 0x1CD1
 _PTS_MAJORS = range(136, 144)
@@ -122,3 +124,10 @@ def connect(path: str) -> socket:
         connection.close()
         raise RuntimeFailure(f"can't connect with the socket {path}") from OSError(error.errno, error.strerror)
     return connection
+
+
+def hand_over(setup: Setup, master: int) -> None:
+    """Send the master to who asked for it. Raises OSError."""
+    assert setup.console is not None
+    send_descriptor(setup.console, master, b"/dev/ptmx")
+    os.close(master)

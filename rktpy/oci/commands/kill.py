@@ -47,8 +47,7 @@ def run(arguments: Arguments) -> int:
 
 def shares_processes(container: Container) -> bool:
     """Whether the container has no new pid namespace."""
-    linux = container.config().document.get("linux") or {}
-    return not any(one.get("type") == "pid" and not one.get("path") for one in linux.get("namespaces") or ())
+    return container.config().linux.namespaces.get("pid") != ""
 
 
 def signal_number(text: str) -> int:

@@ -45,7 +45,7 @@ def run(arguments: Arguments) -> int:
 
 
 def _table(containers: list[Container]) -> str:
-    rows = [_COLUMNS]
+    rows: list[tuple[str, ...]] = [_COLUMNS]
     for one in containers:
         shown = one.document()
         rows.append(tuple([str(shown[name]) for name in ("id", "pid", "status", "bundle", "created", "owner")]))

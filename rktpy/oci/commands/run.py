@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from rktpy.oci import create as making
 from rktpy.oci.command_line import Arguments
-from rktpy.oci.create import create, let_go, undo
-from rktpy.oci.destroy import destroy
+from rktpy.oci.create import create
 from rktpy.oci.messages import flush_warnings
 from rktpy.oci.request import request_of
 
@@ -33,12 +32,16 @@ def run(arguments: Arguments) -> int:
 
             status = relay(made.pid, made.pidfd, receive_master(made.terminal))
     finally:
+        from rktpy.oci.destroy import destroy
+
         if not arguments.switch("keep"):
             destroy(made.container, made.config)
     return status
 
 
 def _let_go(made: making.Making) -> None:
+    from rktpy.oci.accompany import let_go, undo
+
     try:
         let_go(made)
     except BaseException:
