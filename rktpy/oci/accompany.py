@@ -41,9 +41,13 @@ def close_theirs(setup: Setup) -> None:
 
 def make_groups(making: Making) -> None:
     """Make the container's control groups and limit them, or plan them where systemd makes them. Raises OSError, RktpyError."""
-    from rktpy.oci.groups import plan
+    from rktpy.cgroup.subtree import Subtree
+    from rktpy.oci.groups import Groups, plan
 
     request, linux = making.request, making.config.linux
+    if request.without_groups:
+        making.groups = Groups(Subtree(), (), None, tolerant=True)
+        return
     groups = making.groups = plan(linux, request.container_id, systemd=request.systemd, rootless=request.rootless)
     if groups.scope is None:
         groups.make()

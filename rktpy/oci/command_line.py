@@ -55,6 +55,7 @@ GLOBAL: tuple[Flag, ...] = (
     ("log-format", "text", "text", "format of messages: text or json", ""),
     ("debug", "bool", "false", "tell what is done", ""),
     ("systemd-cgroup", "bool", "false", "make a scope of systemd's; cgroupsPath is then slice:prefix:name", ""),
+    ("cgroup-manager", "text", "", "cgroupfs, systemd, or disabled for no control groups at all", ""),
     ("rootless", "text", "auto", "do without what only root can: true, false or auto", ""),
     ("criu", "text", "", "accepted and ignored; criu is found by PATH", ""),
 )

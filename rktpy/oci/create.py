@@ -41,6 +41,7 @@ class Request:
         "signal_mask",
         "start",
         "systemd",
+        "without_groups",
     )
 
     def __init__(self, root: str, container_id: str, bundle: str) -> None:
@@ -49,7 +50,7 @@ class Request:
         self.bundle = bundle
         self.console_socket = self.pid_file = self.pidfd_socket = ""
         self.preserved = 0
-        self.no_pivot = self.keep_keyring = self.detach = self.start = self.systemd = self.rootless = False
+        self.no_pivot = self.keep_keyring = self.detach = self.start = self.systemd = self.rootless = self.without_groups = False
         self.signal_mask: set[int] | None = None
 
 

@@ -19,7 +19,11 @@ def request_of(arguments: Arguments) -> Request:
     request.preserved = preserved_of(arguments)
     request.no_pivot = arguments.switch("no-pivot")
     request.keep_keyring = arguments.switch("no-new-keyring")
-    request.systemd = arguments.switch("systemd-cgroup")
+    manager = arguments.text("cgroup-manager")
+    if manager not in ("", "cgroupfs", "systemd", "disabled"):
+        raise RuntimeFailure(f"--cgroup-manager {manager!r} is none of cgroupfs, systemd and disabled")
+    request.systemd = manager == "systemd" or (not manager and arguments.switch("systemd-cgroup"))
+    request.without_groups = manager == "disabled"
     rootless = arguments.text("rootless", "auto")
     request.rootless = rootless == "true" or (rootless == "auto" and os.geteuid() != 0)
     return request

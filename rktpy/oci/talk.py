@@ -52,7 +52,10 @@ def answer(sync: socket) -> None:
 def next_message(sync: socket) -> tuple[bytes, str]:
     """The next message that is no warning; an empty kind at the end of the conversation. Raises RuntimeFailure for an error."""
     while True:
-        message = sync.recv(MOST)
+        try:
+            message = sync.recv(MOST)
+        except ConnectionResetError:
+            message = sync.recv(MOST)  # it ended before it read all that we said; what it said comes after
         kind, text = message[:1], message[1:].decode("utf-8", "replace")
         if kind == b"W":
             warn(text)

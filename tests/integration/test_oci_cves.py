@@ -42,7 +42,7 @@ def digest(path: Path) -> str:
 
 def privileged(bundle: Bundle) -> None:
     """Capabilities with which a process may look at others."""
-    bundle.config["process"]["capabilities"] = {name: _PTRACE for name in ("bounding", "effective", "permitted")}
+    bundle.config["process"]["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), _PTRACE)
     bundle.config["process"]["noNewPrivileges"] = False
 
 
