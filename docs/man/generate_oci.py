@@ -78,8 +78,9 @@ def main(argv: list[str]) -> int:
     """Write the pages, or compare them with what is there."""
     target = HERE / "man8"
     wanted = pages()
-    changed = [name for name, text in wanted.items() if not (target / name).exists() or (target / name).read_text("utf-8") != text]
-    stale = sorted(path.name for path in target.glob("*.8") if path.name not in wanted)
+    there = {path.name: path.read_text("utf-8") for path in target.glob("*.8")}
+    changed = [name for name, text in wanted.items() if there.get(name) != text]
+    stale = sorted(name for name in there if name not in wanted)
     if argv == ["--check"]:
         for name in (*changed, *stale):
             sys.stderr.write(f"{name} is not up to date: run docs/man/generate_oci.py\n")

@@ -1,8 +1,8 @@
 """The mounts of a container's configuration as operations.
 
-Targets are resolved in the container's root by the kernel (see :mod:`rktpy.isolate.root`) and stay open until something is mounted
-on them, so that a link that is put in the way meanwhile leads nowhere else (CVE-2021-30465). Nothing but a proc file system comes
-to /proc and hardly anything below it (CVE-2019-16884, CVE-2023-27561). Hot-path module.
+Targets are resolved in the container's root by the kernel (see :mod:`rktpy.isolate.root`) and stay open until something is
+mounted on them, so that a link that is put in the way meanwhile leads nowhere else (CVE-2021-30465). Nothing but a proc file
+system comes to /proc and hardly anything below it (CVE-2019-16884, CVE-2023-27561). Hot-path module.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ class Remount(Operation):
 class BindTree(Operation):
     """Show ``source``, a path of the host, at ``target``.
 
-    ``set`` and ``clear`` are attributes of the mount itself, ``tree_set`` and ``tree_clear`` of all that comes along. With ``tree``
-    the source was opened before (:meth:`opened`), in another mount namespace or with other IDs.
+    ``set`` and ``clear`` are attributes of the mount itself, ``tree_set`` and ``tree_clear`` of all that comes along. With
+    ``tree`` the source was opened before (:meth:`opened`), in another mount namespace or with other IDs.
     """
 
     source: str

@@ -1,7 +1,8 @@
 """The options of a mount, from their words to the kernel's flags.
 
-runtime-spec 1.2 ``config.md``, Linux mount options; what is none of those goes to the file system. Words that begin with ``r`` act
-on all mounts below too. Extensions, as crun has them: ``copy-symlink``, ``src-nofollow``, ``dest-nofollow``. Hot-path module.
+runtime-spec 1.2 ``config.md``, Linux mount options; what is none of those goes to the file system. Words that begin with ``r``
+act on all mounts below too. Extensions, as crun has them: ``copy-symlink``, ``src-nofollow``, ``dest-nofollow``. Hot-path
+module.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ runtime-spec 1.2 ``config-linux.md`` (Seccomp), libseccomp's meaning of it where
 - A rule without conditions decides about its calls, whatever conditions other rules have for them. Else the first rule whose
   conditions hold decides, else the default action. Two conditions on one argument are alternatives.
 - The machine's own architecture is always covered; calls of an architecture that is not listed end the process.
-- When the default denies, calls with higher numbers than any that the profile names give ENOSYS, as in runc: a C library then uses
-  an older call instead of failing.
+- When the default denies, calls with higher numbers than any that the profile names give ENOSYS, as in runc: a C library then
+  uses an older call instead of failing.
 
 Hot-path module.
 """
@@ -39,8 +39,8 @@ _NATIVE = {"x86_64": "SCMP_ARCH_X86_64", "i686": "SCMP_ARCH_X86", "aarch64": "SC
 USABLE_ARCHITECTURES = ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64")
 #: Others that a profile may list; their calls end the process.
 _OTHER_ARCHITECTURES = (
-    "NATIVE ARM MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64 PPC64LE S390 S390X PARISC PARISC64 RISCV64 LOONGARCH64 "
-    "M68K SH SHEB"
+    "NATIVE ARM MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64 PPC64LE S390 S390X PARISC PARISC64 RISCV64 "
+    "LOONGARCH64 M68K SH SHEB"
 )
 ARCHITECTURES = frozenset((*USABLE_ARCHITECTURES, *[f"SCMP_ARCH_{name}" for name in _OTHER_ARCHITECTURES.split()]))
 #: Calls that have a number of their own on x32, from 512 on.

@@ -5,6 +5,6 @@
         config.json         the bundle's configuration as it was when the container was made
         exec.fifo           there until the container is started
 
-`create` makes the container's first process, which waits; `start` lets it go. Whatever is known of a container is in these files and
-in the kernel: no process of ours stays but that of `run` in the foreground.
+`create` makes the container's first process, which waits; `start` lets it go. Whatever is known of a container is in these
+files and in the kernel: no process of ours stays but that of `run` in the foreground.
 """

@@ -220,7 +220,10 @@ def write_pid_file(path: str, pid: int) -> None:
 
 
 def let_go(making: Making) -> None:
-    """Start the process of a container that was made with ``request.start``. Raises RuntimeFailure when its program cannot be run."""
+    """Start the process of a container that was made with ``request.start``.
+
+    Raises RuntimeFailure when its program cannot be run.
+    """
     sync = making.sync
     assert sync is not None
     if not making.gone:

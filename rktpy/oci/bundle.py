@@ -3,10 +3,10 @@
     python3 -IS -X no_debug_ranges bundle.py DIRECTORY
 
 writes ``oci-<command>.<cache tag>.bundle`` for each command to DIRECTORY (this package's ``__pycache__``): the marshalled tuple
-(version, time and size of each source file, portions), where a portion is a list of modules, marshalled for itself: what is loaded at
-once, what the process loads that was cloned (``child``), and what the runtime loads meanwhile (``parent``). A bundle is to sources
-what ``.pyc`` files are: made when there is none, passed over when a source has changed, never needed. ``rktpy-oci`` reads it; what is
-not in it is imported as ever.
+(version, time and size of each source file, portions), where a portion is a list of modules, marshalled for itself: what is
+loaded at once, what the process loads that was cloned (``child``), and what the runtime loads meanwhile (``parent``). A bundle
+is to sources what ``.pyc`` files are: made when there is none, passed over when a source has changed, never needed.
+``rktpy-oci`` reads it; what is not in it is imported as ever.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def modules_of(portions: dict[str, tuple[str, ...]]) -> dict[str, list[str]]:
     """Load ``rktpy.<name>`` anew; the modules of ours that each portion adds to the first, each behind those that it needs."""
     import importlib._bootstrap as bootstrap
 
-    load: Any = bootstrap._load_unlocked  # type: ignore[attr-defined]
+    load: Any = vars(bootstrap)["_load_unlocked"]
     order: list[str] = []
 
     def load_and_tell(spec: Any) -> Any:

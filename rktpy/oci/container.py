@@ -55,7 +55,10 @@ class Container:
         return container
 
     def make(self) -> int:
-        """Make the directory and lock it; gives the descriptor of the lock. Raises RuntimeFailure when the ID is taken, OSError."""
+        """Make the directory and lock it; gives the descriptor of the lock.
+
+        Raises RuntimeFailure when the ID is taken, OSError.
+        """
         try:
             os.mkdir(self.directory, 0o711)
         except FileNotFoundError:

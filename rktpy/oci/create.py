@@ -82,6 +82,8 @@ def create(request: Request) -> Making:
     data = read_config(request.bundle)
     config = RuntimeConfig.parse(data)
     _check(config, request)
+    if config.linux.namespaces.get("pid"):
+        _protect(request)
     container = Container(request.root, request.container_id)
     lock = container.make()
     making = Making(request, config, container)
@@ -95,6 +97,21 @@ def create(request: Request) -> Making:
     finally:
         os.close(lock)
     return making
+
+
+def _protect(request: Request) -> None:
+    """Processes of another container will see our first process before it is the container's: see ``exec``."""
+    from rktpy.isolate.unwritable import execute_unwritable, is_unwritable
+
+    if os.geteuid() != 0 or is_unwritable():
+        return
+    import sys
+
+    if request.signal_mask is not None:
+        from rktpy.oci.foreground import release_signals
+
+        release_signals(request.signal_mask)
+    execute_unwritable(["-IS", os.path.abspath(sys.argv[0]), *sys.argv[1:]])
 
 
 def read_config(bundle: str) -> bytes:

@@ -1,7 +1,7 @@
 """The first process of a container, from its clone to its program. Hot-path module.
 
-All that is written below /proc is written through the host's, before the container's root is entered: whatever a configuration or an
-image puts in the place of /proc, labels and kernel parameters go where they should (CVE-2019-16884, CVE-2025-52881).
+All that is written below /proc is written through the host's, before the container's root is entered: whatever a configuration
+or an image puts in the place of /proc, labels and kernel parameters go where they should (CVE-2019-16884, CVE-2025-52881).
 """
 
 from __future__ import annotations

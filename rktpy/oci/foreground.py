@@ -11,10 +11,10 @@ from rktpy.linux import syscalls
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from signal import SIG_BLOCK, pthread_sigmask, sigwait
+    from signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, sigwait
 else:
     import _signal
-    from _signal import SIG_BLOCK, pthread_sigmask, sigwait
+    from _signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, sigwait
 
 # Those that mean us, not the process: a broken pipe, urgent data (which Go sends itself).
 _OURS = frozenset((int(_signal.SIGPIPE), int(_signal.SIGURG), int(_signal.SIGKILL), int(_signal.SIGSTOP)))
@@ -27,6 +27,11 @@ def hold_signals(*, subreaper: bool) -> set[int]:
     if subreaper:
         syscalls.prctl(c.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     return pthread_sigmask(SIG_BLOCK, PASSED)
+
+
+def release_signals(mask: set[int]) -> None:
+    """Take the mask back that was in force before."""
+    pthread_sigmask(SIG_SETMASK, mask)
 
 
 def wait_for(pid: int, pidfd: int) -> int:

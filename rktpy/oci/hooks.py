@@ -19,7 +19,10 @@ _CLOEXEC = 4
 
 
 def run_hooks(kind: str, hooks: tuple[Hook, ...], state: bytes, directory: str = "") -> None:
-    """Run all hooks of a kind in order; ``directory`` becomes their working directory. Raises RuntimeFailure for the first that fails."""
+    """Run all hooks of a kind in order; ``directory`` becomes their working directory.
+
+    Raises RuntimeFailure for the first that fails.
+    """
     for number, hook in enumerate(hooks):
         problem = _run(hook, state, directory)
         if problem:

@@ -1,4 +1,7 @@
-"""Which process it was: a process ID alone is given to another process one day, with its start time it is not. Hot-path module."""
+"""Which process it was: a process ID alone is given to another process one day, with its start time it is not.
+
+Hot-path module.
+"""
 
 from __future__ import annotations
 

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
 
 def clone_into(setup: Setup, container: Container, below: list[str], ours: socket) -> tuple[int, int]:
-    """Clone the process of ``setup`` into the container's groups and namespaces; its ID and a pidfd. Raises RuntimeFailure, OSError.
+    """Clone the process of ``setup`` into the container's groups and namespaces; its ID and a pidfd.
 
-    ``below`` are control groups of the container's to put it in, ``[CONTROLLER:]PATH``.
+    ``below`` are control groups of the container's to put it in, ``[CONTROLLER:]PATH``. Raises RuntimeFailure, OSError.
     """
     config = setup.config
     assert config is not None

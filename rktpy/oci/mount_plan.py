@@ -61,8 +61,9 @@ def plan_container(setup: Setup, config: RuntimeConfig, *, bind_devices: bool) -
 def plan_mounts(
     config: RuntimeConfig, bundle: str, cgroup_mount: Callable[[Mount, MountOptions], Operation], *, bind_devices: bool
 ) -> MountPlan:
-    """The plan; ``cgroup_mount`` gives what is to be done for a mount of control groups, ``bind_devices`` says that nodes cannot be
-    made. Raises RuntimeFailure.
+    """The plan; ``cgroup_mount`` gives what is to be done for a mount of control groups.
+
+    ``bind_devices`` says that nodes cannot be made. Raises RuntimeFailure.
     """
     plan = MountPlan()
     read_only_later: list[Operation] = []

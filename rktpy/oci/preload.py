@@ -1,7 +1,8 @@
 """Loading what a process will need while it is in the container, before it goes there.
 
-In the container's root our files are not to be found, and what is found there in their place must not be loaded: it would run with
-the runtime's rights. So all modules are loaded by the runtime, and the process that it clones cannot load any. Hot-path module.
+In the container's root our files are not to be found, and what is found there in their place must not be loaded: it would run
+with the runtime's rights. So all modules are loaded by the runtime, and the process that it clones cannot load any. Hot-path
+module.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the runtime and the process that it cloned tell each other, one message a packet. Hot-path module.
 
 From the process: ``H`` the container is there but for its root, run the hooks; ``L`` and a number: that descriptor of mine is the
-listener of the filter; ``W`` and a text: a warning; ``C`` all is set up; ``E`` and a text: it failed, and I end. To it: ``g``, go on.
-The end of the conversation is the execution of the container's program.
+listener of the filter; ``W`` and a text: a warning; ``C`` all is set up; ``E`` and a text: it failed, and I end. To it: ``g``,
+go on. The end of the conversation is the execution of the container's program.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ def ctr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ctr]:
     directory = tmp_path_factory.mktemp("containerd")
     (directory / "config.toml").write_text(
         f'version = 2\nroot = "{directory}/root"\nstate = "/run/containerd-test/state"\n'
-        'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs"]\n'
+        'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs", '
+        '"io.containerd.snapshotter.v1.zfs"]\n'
         '[grpc]\naddress = "/run/containerd-test/sock"\n[ttrpc]\naddress = "/run/containerd-test/ttrpc"\n'
     )
     os.makedirs("/run/containerd-test", exist_ok=True)

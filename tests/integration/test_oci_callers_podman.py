@@ -228,7 +228,10 @@ def test_health(podman: Engine) -> None:
 
 def test_volumes_and_read_only(podman: Engine, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("outside\n")
-    script = "cat /mnt/file; touch /mnt/x 2>/dev/null || echo refused; touch /x 2>/dev/null || echo refused; touch /run/ok && echo made"
+    script = (
+        "cat /mnt/file; touch /mnt/x 2>/dev/null || echo refused; touch /x 2>/dev/null || echo refused; "
+        "touch /run/ok && echo made"
+    )
     output = podman(
         "run",
         "--rm",

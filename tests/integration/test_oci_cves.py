@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -79,6 +80,42 @@ def test_cve_2019_5736_looking_at_processes_that_come_in(runtime: Runtime, bundl
         runtime("exec", "one", "/bin/true")
     assert digest(interpreter) == before
     assert interpreter.stat().st_size > 1000
+
+
+def test_cve_2019_5736_the_launchers_interpreter_cannot_be_written(runtime: Runtime, bundle: Bundle) -> None:
+    """What the launcher executes is on a read-only mount of no namespace, also for who may do everything."""
+    launcher = Path(runtime.command[-1]).resolve().parent / "launch"
+    if not runtime.ours or not launcher.exists():
+        pytest.skip("the launcher was not built")
+    runtime.command = [str(launcher)]
+    runtime.started.add("one")
+    process = subprocess.Popen(runtime.argv("run", "--bundle", str(bundle("sleep 60").path), "one"), stdin=subprocess.DEVNULL)
+    deadline = time.monotonic() + 10
+    while runtime("state", "one", status=None).returncode and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert os.path.samefile(f"/proc/{process.pid}/exe", runtime_interpreter())
+    with pytest.raises(OSError) as raised:
+        os.close(os.open(f"/proc/{process.pid}/exe", os.O_WRONLY))
+    assert raised.value.errno == errno.EROFS
+    assert runtime("exec", "one", "echo", "inside").stdout == "inside\n"
+    runtime("kill", "one", "KILL")
+    assert process.wait(10) == 128 + 9
+
+
+def test_cve_2019_5736_a_container_that_shares_process_ids(runtime: Runtime, bundle: Bundle, interpreter: Path) -> None:
+    """The first process of a second container is seen by the first container while it is the interpreter."""
+    before = digest(interpreter)
+    privileged(bundle)
+    attack = "exec 7<$one/exe; i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo x >/proc/self/fd/7; done"
+    other = "case $one in /proc/1) ;; *) [ $(readlink $one/exe) = /bin/busybox ] || ( " + attack + " );; esac"
+    runtime.create(bundle(f"touch /tmp/ready; while :; do for one in /proc/[0-9]*; do {other}; done; done 2>/dev/null"), "one")
+    runtime("start", "one")
+    while not (bundle.rootfs / "tmp/ready").exists():
+        time.sleep(0.01)
+    bundle.namespace("pid", f"/proc/{runtime.state('one')['pid']}/ns/pid")
+    for _attempt in range(5):
+        assert runtime.run(bundle("echo ran"), "two") == "ran\n"
+    assert digest(interpreter) == before
 
 
 @pytest.mark.parametrize("target", ["/proc", "/proc/", "//proc/../proc"])
@@ -180,7 +217,10 @@ def test_cve_2024_21626_a_working_directory_that_is_a_descriptor(runtime: Runtim
     (bundle.rootfs / "link").symlink_to("/proc/self")
     runtime.create(bundle("sleep 60"), "other")
     runtime("start", "other")
-    probe = "ls etc/debian_version ../etc/debian_version ../../etc/debian_version ../../../../../../etc/debian_version 2>/dev/null; true"
+    probe = (
+        "ls etc/debian_version ../etc/debian_version ../../etc/debian_version "
+        "../../../../../../etc/debian_version 2>/dev/null; true"
+    )
     for fd in range(3, 24):
         cwd = through.format(fd)
         done = runtime("run", "--bundle", str(bundle(probe, cwd=cwd).path), "one", status=None)

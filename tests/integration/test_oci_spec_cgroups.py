@@ -133,7 +133,10 @@ def test_devices_are_denied(runtime: Runtime, bundle: Bundle) -> None:
     directory("devices", "/")
     for name in ("bounding", "effective", "permitted"):
         bundle.config["process"]["capabilities"][name] = ["CAP_MKNOD"]
-    script = "mknod /dev/mem2 c 1 1 && head -c 1 /dev/mem2 >/dev/null 2>&1 || echo refused; head -c 1 /dev/zero | wc -c; echo x >/dev/null && echo null"
+    script = (
+        "mknod /dev/mem2 c 1 1 && head -c 1 /dev/mem2 >/dev/null 2>&1 || echo refused; head -c 1 /dev/zero | "
+        "wc -c; echo x >/dev/null && echo null"
+    )
     assert runtime.run(bundle(script)).split() == ["refused", "1", "null"]
 
 

@@ -178,7 +178,10 @@ def test_readonly_paths(runtime: Runtime, bundle: Bundle) -> None:
 
 def test_default_devices(runtime: Runtime, bundle: Bundle) -> None:
     names = ("null 1 3", "zero 1 5", "full 1 7", "random 1 8", "urandom 1 9", "tty 5 0")
-    script = "for one in null zero full random urandom tty; do stat -c '%n %t %T %a' /dev/$one; done; readlink /dev/ptmx; readlink /dev/fd"
+    script = (
+        "for one in null zero full random urandom tty; do stat -c '%n %t %T %a' /dev/$one; done; readlink "
+        "/dev/ptmx; readlink /dev/fd"
+    )
     lines = runtime.run(bundle(script)).splitlines()
     assert [line.rpartition("/")[2] for line in lines[:6]] == [f"{name} 666" for name in names]
     assert lines[6:] == ["pts/ptmx", "/proc/self/fd"]

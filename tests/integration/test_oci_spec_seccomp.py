@@ -152,8 +152,10 @@ def test_rules_for_one_call_are_alternatives(runtime: Runtime, calls: Bundle) ->
 def test_default_denies(runtime: Runtime, calls: Bundle) -> None:
     needed = (
         "execve execveat read write exit_group exit brk mmap munmap mprotect fstat newfstatat arch_prctl set_tid_address rseq "
-        "set_robust_list prlimit64 readlink readlinkat getrandom capset capget setresuid setresgid setgroups prctl close close_range "
-        "openat chdir getcwd fcntl ioctl futex rt_sigaction rt_sigprocmask lseek stat dup2 uname sendto recvfrom access personality "
+        "set_robust_list prlimit64 readlink readlinkat getrandom capset capget setresuid setresgid setgroups "
+        "prctl close close_range "
+        "openat chdir getcwd fcntl ioctl futex rt_sigaction rt_sigprocmask lseek stat dup2 uname sendto "
+        "recvfrom access personality "
         "epoll_ctl epoll_pwait nanosleep tgkill getpid gettid sigaltstack madvise memfd_create seccomp fchown getdents64 open"
     )
     allowed = {"names": needed.split(), "action": "SCMP_ACT_ALLOW"}

@@ -22,7 +22,21 @@ PROGRAM = [PYTHON, "-IS", str(ROOT / "rktpy/oci/rktpy-oci")]
 
 
 def test_as_conmon_calls() -> None:
-    words = ["--log-format=json", "--log", "/l", "create", "--bundle", "/b", "--pid-file", "/p", "--console-socket", "/s", "--preserve-fds", "2", "id"]
+    words = [
+        "--log-format=json",
+        "--log",
+        "/l",
+        "create",
+        "--bundle",
+        "/b",
+        "--pid-file",
+        "/p",
+        "--console-socket",
+        "/s",
+        "--preserve-fds",
+        "2",
+        "id",
+    ]
     found = parse(words)
     assert (found.command, found.args, found.number("preserve-fds")) == ("create", ["id"], 2)
     assert [found.text(name) for name in ("log", "log-format", "bundle", "pid-file", "console-socket")] == [
@@ -167,10 +181,14 @@ _CONFIG = (
 )
 LOADED = {
     "state": f"{_STATE} oci.commands.state",
-    "run": f"{_STATE} {_CONFIG} linux.constants oci.commands.run oci.create oci.request oci.talk oci.cloning oci.loading oci.namespaces oci.setup oci.foreground",
+    "run": f"{_STATE} {_CONFIG} linux.constants oci.commands.run oci.create oci.request oci.talk "
+    "oci.cloning oci.loading oci.namespaces oci.setup oci.foreground",
     "exec": f"{_MAIN} linux linux._sys linux.constants linux.syscalls isolate isolate.unwritable oci.commands.exec oci.loading",
 }
-_STANDARD = "__future__ _json _signal _socket _stat errno fcntl gc genericpath os os.path posixpath stat time _collections_abc select _struct struct"
+_STANDARD = (
+    "__future__ _json _signal _socket _stat errno fcntl gc genericpath os os.path posixpath stat time "
+    "_collections_abc select _struct struct"
+)
 
 
 @pytest.mark.parametrize("command", ["state", "run", "exec"])
