@@ -10,7 +10,7 @@ from rktpy.oci import talk
 from rktpy.oci.cloning import clone_first
 from rktpy.oci.container import FIFO, Container, check_id
 from rktpy.oci.failure import RuntimeFailure
-from rktpy.oci.loading import load_more
+from rktpy.oci.loading import launched, load_more
 from rktpy.oci.namespaces import Namespaces
 from rktpy.oci.setup import Setup
 
@@ -103,7 +103,7 @@ def _protect(request: Request) -> None:
     """Processes of another container will see our first process before it is the container's: see ``exec``."""
     from rktpy.isolate.unwritable import execute_unwritable, is_unwritable
 
-    if os.geteuid() != 0 or is_unwritable():
+    if launched() or os.geteuid() != 0 or is_unwritable():
         return
     import sys
 

@@ -96,9 +96,9 @@ void begin(long *stack)
 	long count = stack[0];
 	char **arguments = (char **)(stack + 1);
 	char **environment = arguments + count + 1;
-	char **new = __builtin_alloca(sizeof(char *) * (unsigned long)(count + 4));
+	char **new = __builtin_alloca(sizeof(char *) * (unsigned long)(count + 6));
 	char *interpreter, *argument;
-	long length, fd, place = 0;
+	long length, fd, place = 0, mark;
 
 	length = call(READ_LINK_AT, HERE, (long)"/proc/self/exe", (long)script, sizeof script - sizeof name, 0);
 	if (length < 1)
@@ -114,6 +114,9 @@ void begin(long *stack)
 	new[place++] = interpreter;
 	if (argument)
 		new[place++] = argument;
+	mark = place;
+	new[place++] = "-X"; /* told to the script: nobody can write to the interpreter */
+	new[place++] = "rktpy_unwritable";
 	new[place++] = script;
 	for (long i = 1; i < count; i++)
 		new[place++] = arguments[i];
@@ -121,6 +124,8 @@ void begin(long *stack)
 	fd = call(OPEN_TREE, HERE, (long)interpreter, CLONE | CLOEXEC, 0, 0);
 	if (fd >= 0 && call(MOUNT_SETATTR, fd, (long)"", EMPTY_PATH, (long)attributes, sizeof attributes) == 0)
 		call(EXECVE_AT, fd, (long)"", (long)new, (long)environment, EMPTY_PATH);
+	for (long i = mark; i + 2 <= place; i++)
+		new[i] = new[i + 2];
 	call(EXECVE_AT, HERE, (long)interpreter, (long)new, (long)environment, 0);
 	fail("rktpy-oci: the interpreter cannot be executed\n");
 }

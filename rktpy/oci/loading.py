@@ -5,6 +5,8 @@ Without a bundle (see :mod:`rktpy.oci.bundle`) modules are imported one by one, 
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,3 +24,8 @@ def load_more(portion: str) -> None:
     """Load ``child`` (what the first process needs) or ``parent`` (what the runtime needs meanwhile)."""
     if _loader is not None:
         _loader(portion)
+
+
+def launched() -> bool:
+    """Whether the launcher has started us, from where nobody can write to the interpreter (``launch.c``)."""
+    return "rktpy_unwritable" in sys._xoptions

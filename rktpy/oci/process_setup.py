@@ -10,6 +10,7 @@ from rktpy.isolate.capability_numbers import NUMBERS
 from rktpy.isolate.credentials import BecomeUser
 from rktpy.isolate.root import Root
 from rktpy.oci.failure import RuntimeFailure
+from rktpy.oci.loading import launched
 from rktpy.oci.program import close_descriptors, default_signals, execute, sealed_handoff
 from rktpy.oci.talk import tell
 
@@ -204,6 +205,8 @@ def become_program(setup: Setup, program: str, environment: dict[str, str], imag
 
 def handoff_image(setup: Setup) -> int:
     """What stands between us and the program, -1 for nothing. Raises OSError."""
+    if launched():
+        return -1  # we are nothing that could be harmed ourselves
     # A change of the SELinux context is for the program that is executed, and that would be the one in between.
     return -1 if setup.process.selinux_label else sealed_handoff()
 

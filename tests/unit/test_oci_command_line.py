@@ -183,7 +183,7 @@ LOADED = {
     "state": f"{_STATE} oci.commands.state",
     "run": f"{_STATE} {_CONFIG} linux.constants oci.commands.run oci.create oci.request oci.talk "
     "oci.cloning oci.loading oci.namespaces oci.setup oci.foreground",
-    "exec": f"{_MAIN} linux linux._sys linux.constants linux.syscalls isolate isolate.unwritable oci.commands.exec oci.loading",
+    "exec": f"{_MAIN} oci.commands.exec oci.loading",
 }
 _STANDARD = (
     "__future__ _json _signal _socket _stat errno fcntl gc genericpath os os.path posixpath stat time "

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from rktpy.isolate.unwritable import execute_unwritable, is_unwritable
 from rktpy.oci.command_line import Arguments
-from rktpy.oci.loading import load_more
+from rktpy.oci.loading import launched, load_more
 
 
 def run(arguments: Arguments) -> int:
@@ -15,9 +14,17 @@ def run(arguments: Arguments) -> int:
 
     Processes of the container can look at ours while it goes in: not at a file of the host's that they could write to.
     """
-    if os.geteuid() == 0 and not is_unwritable():
+    if not launched() and os.geteuid() == 0 and not _is_unwritable():
+        from rktpy.isolate.unwritable import execute_unwritable
+
         execute_unwritable(["-IS", os.path.abspath(sys.argv[0]), *sys.argv[1:]])
     load_more("exec")
     from rktpy.oci.exec_process import execute
 
     return execute(arguments)
+
+
+def _is_unwritable() -> bool:
+    from rktpy.isolate.unwritable import is_unwritable
+
+    return is_unwritable()
