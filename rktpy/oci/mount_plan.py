@@ -27,6 +27,8 @@ DEFAULT_NODES = (
     Node("/dev/urandom", "c", 1, 9),
     Node("/dev/tty", "c", 5, 0),
 )
+#: File systems without labels of their own, whose files get one by an option (SELinux).
+_LABELLED = ("tmpfs", "devpts", "ramfs")
 _LINKS = (
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -79,6 +81,9 @@ def plan_mounts(
             plan.mounts.append(_mapped(config, mount, options, bundle, number))
             continue
         operation = _operation(mount, options, destination, bundle)
+        if config.linux.mount_label and isinstance(operation, MountFilesystem) and operation.kind in _LABELLED:
+            label = f'context="{config.linux.mount_label}"'
+            operation = operation.replace(data=f"{operation.data},{label}" if operation.data else label)
         if isinstance(operation, MountFilesystem) and destination in ("/dev", "/tmp") and operation.flags & c.MS_RDONLY:
             # Something is still to be made in it.
             read_only_later.append(Remount(destination, operation.flags, operation.data))

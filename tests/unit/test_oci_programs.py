@@ -13,13 +13,18 @@ from hypothesis import strategies as st
 from rktpy.cgroup.devices import DeviceRule, device_program
 from rktpy.cgroup.resources import values_v1, values_v2
 from rktpy.errors import InputError, RktpyError
+from rktpy.formats.oci.runtime.config import RuntimeConfig
 from rktpy.formats.oci.runtime.resources import Resources
 from rktpy.formats.oci.runtime.seccomp import OPERATORS, SeccompProfile
+from rktpy.isolate.mount_entries import MountFilesystem
 from rktpy.isolate.mount_options import MountOptions
+from rktpy.isolate.mounts import Mkdir
 from rktpy.isolate.seccomp import syscall_numbers
 from rktpy.isolate.seccomp_profile import compile_profile
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
+from rktpy.oci.mount_plan import plan_mounts
+from tests.support.oci_bundles import example
 
 _BIG = st.integers(0, 2**64 - 1)
 _EDGE = st.sampled_from([0, 1, 2**32 - 1, 2**32, 2**32 + 1, 2**63, 2**64 - 1])
@@ -231,6 +236,17 @@ def test_resources_on_v2() -> None:
     ):
         with pytest.raises(RktpyError):
             values(wrong, 2)
+
+
+def test_a_mount_label_is_an_option_of_file_systems_without_labels() -> None:
+    document = example()
+    document["linux"]["mountLabel"] = "system_u:object_r:container_file_t:s0:c1,c2"
+    plan = plan_mounts(
+        RuntimeConfig.from_dict(document), "/bundle", lambda mount, _options: Mkdir(mount.destination), bind_devices=False
+    )
+    data = {one.target: one.data for one in plan.mounts if isinstance(one, MountFilesystem)}
+    assert data["/dev"] == 'mode=755,size=65536k,context="system_u:object_r:container_file_t:s0:c1,c2"'
+    assert "context" not in data["/proc"] + data["/sys"]
 
 
 def test_mount_options() -> None:
