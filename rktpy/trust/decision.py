@@ -41,11 +41,17 @@ OPENPGP = "openpgp"
 
 
 class Image(Record):
-    """What is being decided about. ``name`` is the logical name: the appc name, or the reference text of an OCI image."""
+    """What is being decided about. ``name`` is the logical name: the appc name, or the reference text of an OCI image.
+
+    ``digest``, ``media_type`` and ``size`` (bytes) are those of an OCI image's manifest: what its signatures must be about.
+    """
 
     id: str
     format: str
     name: str
+    digest: str = ""
+    media_type: str = ""
+    size: int = 0
 
 
 class SignatureFact(Record):
@@ -139,11 +145,15 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 class Step(Record):
-    """One rule or signature that was looked at: ``outcome`` is ``accepts``, ``rejects`` or ``skipped``."""
+    """One rule or signature that was looked at: ``outcome`` is ``accepts``, ``rejects`` or ``skipped`` (could not be decided).
+
+    ``steps`` are those that led to it: the signatures looked at for a requirement, the checks made of a signature.
+    """
 
     rule: str
     outcome: str
     reason: str
+    steps: tuple[Step, ...] = ()
 
 
 class Decision(Record):
