@@ -201,6 +201,9 @@ class Settings:
             self._set(isolator.name, changed=problem)
         if everything or not (retain or calls):
             return False
+        # Programs for i386 run, filtered; x32 is refused, as by stage1-fly. systemd makes one filter for each that may run, which
+        # is one of the costliest things in the start of an app.
+        self.lines.append(("SystemCallArchitectures", "native x86"))
         self.lines.append(("SystemCallFilter", f"{'' if retain else '~'}{' '.join(sorted(calls))}"))
         if parsed.errno:
             self.lines.append(("SystemCallErrorNumber", parsed.errno))
