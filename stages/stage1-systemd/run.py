@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from rktpy.cgroup.subtree import Subtree
     from rktpy.isolate.volumes import VolumeMount
     from rktpy.stage1.systemd.pod import Pod
+    from rktpy.stage1.systemd.user_namespace import Trees
 
 
 def main(argv: list[str]) -> int:
@@ -85,11 +86,13 @@ def _launch(pod: Pod, mounts: list[tuple[VolumeMount, ...]], lock: int) -> NoRet
     console = open_console(interactive=pod.interactive)
     ends = open_ends(pod.root, groups)
     users = pod.users
+    alone: Trees = {}
     if users is not None:
         # Before the clone: in a user namespace of its own the child may not be allowed to read our modules.
-        from rktpy.stage1.systemd.user_namespace import give_files
+        from rktpy.stage1.systemd.user_namespace import give_files, open_alone
 
         give_files(users)
+        alone = open_alone(pod, mounts)
         groups.give(users.shift, users.shift)
         os.fchown(console.terminal, users.shift, users.shift)
     pipes = Pipes()
@@ -104,7 +107,7 @@ def _launch(pod: Pod, mounts: list[tuple[VolumeMount, ...]], lock: int) -> NoRet
     pid, pidfd = clone3(flags, into)
     if pid == 0:
         pipes.in_child()
-        become_systemd(pod, mounts, programs, groups, console, pipes)
+        become_systemd(pod, mounts, alone, programs, groups, console, pipes)
     pipes.in_parent()
     if users is not None:
         from rktpy.isolate.userns import write_id_maps
