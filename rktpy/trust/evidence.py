@@ -89,9 +89,7 @@ def _texts(doc: dict[str, Any], name: str) -> tuple[tuple[str, str], ...]:
     value = doc.get(name)
     if type(value) is not dict:
         raise FormatError(_WHAT, name, "must be an object")
-    pairs: list[tuple[str, str]] = []
-    for key, text in value.items():  # pyright: ignore[reportUnknownVariableType]
-        if type(key) is not str or type(text) is not str:
-            raise FormatError(_WHAT, name, "must hold strings")
-        pairs.append((key, text))
-    return tuple(pairs)
+    members: dict[str, Any] = value
+    if any(type(text) is not str for text in members.values()):
+        raise FormatError(_WHAT, name, "must hold strings")
+    return tuple(members.items())
