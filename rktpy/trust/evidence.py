@@ -86,10 +86,13 @@ def _text(doc: dict[str, Any], name: str) -> str:
 
 
 def _texts(doc: dict[str, Any], name: str) -> tuple[tuple[str, str], ...]:
-    value = doc.get(name)
-    if type(value) is not dict:
-        raise FormatError(_WHAT, name, "must be an object")
-    members: dict[str, Any] = value
+    members = _object(doc.get(name), name)
     if any(type(text) is not str for text in members.values()):
         raise FormatError(_WHAT, name, "must hold strings")
     return tuple(members.items())
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise FormatError(_WHAT, name, "must be an object")
+    return value  # pyright: ignore[reportUnknownVariableType]
