@@ -26,10 +26,10 @@ from rktpy.isolate.users import app_user
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from rktpy.log import debug, debugging
+from rktpy.pod.limits import set_pod_sysctls
 from rktpy.record import Record
 from rktpy.stage1.systemd.app_root import app_root, name_files, volume_devices, volumes
 from rktpy.stage1.systemd.app_units import AppUnit, app_units, environment_report
-from rktpy.stage1.systemd.pod_limits import set_pod_sysctls
 from rktpy.stage1.systemd.pod_paths import UNITS_DIR
 from rktpy.stage1.systemd.pod_root import pod_root
 from rktpy.stage1.systemd.pod_units import TARGET
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from rktpy.isolate.pod_app import PodApp
     from rktpy.isolate.users import User
     from rktpy.isolate.volumes import VolumeMount
+    from rktpy.pod.pod import Pod
     from rktpy.stage1.systemd.launch import Console, Pipes
-    from rktpy.stage1.systemd.pod import Pod
     from rktpy.stage1.systemd.user_namespace import Trees
 
 #: What systemd-nspawn(1) leaves to a container by default: loading modules, raw I/O, the clock and the like are not among it.

@@ -27,8 +27,8 @@ from rktpy.isolate.capabilities import SYS_RESOURCE, app_capabilities, capabilit
 from rktpy.isolate.plan import shown
 from rktpy.isolate.privileges import SWITCHED_OFF
 from rktpy.linux.syscalls import capget
+from rktpy.pod.limits import OF_POD
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_limits import OF_POD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

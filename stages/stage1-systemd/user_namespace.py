@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rktpy.isolate.mounts import AttachTree
     from rktpy.isolate.plan import Operation
     from rktpy.isolate.volumes import VolumeMount
-    from rktpy.stage1.systemd.pod import Pod
+    from rktpy.pod.pod import Pod
 
     #: Open volumes by app and target.
     Trees = dict[tuple[str, str], AttachTree]
