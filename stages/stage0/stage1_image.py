@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rktpy.stage0.pods import Pod
     from rktpy.store.store import Store
 
-BUNDLED = ("fly", "systemd")
+BUNDLED = ("fly", "oci", "systemd")
 DEFAULT = "systemd"
 #: Where distributions put stage1 images; they are trusted like the program itself.
 IMAGES_DIR = "/usr/lib/rktpy/stage1-images"
@@ -40,14 +40,22 @@ _RKT_FILES = {"stage1-fly.aci": "fly", "stage1-coreos.aci": "systemd", "stage1-h
 
 
 class Stage1(Record):
-    """A chosen stage1: ``bundled`` is the name of one that comes with rktpy, else ``image_id`` is in the store."""
+    """A chosen stage1: ``bundled`` is the name of one that comes with rktpy, else ``image_id`` is in the store.
+
+    ``oci_runtime`` is what stage1-oci shall use, empty for its own choice.
+    """
 
     bundled: str = ""
     image_id: str = ""
+    oci_runtime: str = ""
 
 
 def choose(g: Globals, store: Store, choice: Stage1Choice) -> Stage1:
     """The stage1 for a new pod; an image is fetched if need be. Raises RktpyError."""
+    if choice.oci_runtime:
+        if choice.replace(oci_runtime="") not in (Stage1Choice(), Stage1Choice(bundled="oci")):
+            raise UsageError("--oci-runtime is for stage1 oci only")
+        return Stage1("oci", oci_runtime=choice.oci_runtime)
     if choice.bundled:
         if choice.bundled not in BUNDLED:
             raise UsageError(f"no stage1 named {quoted(choice.bundled)} comes with rktpy (there is: {', '.join(BUNDLED)})")

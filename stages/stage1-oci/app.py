@@ -1,0 +1,161 @@
+"""Making an app of a pod ready to run: its volumes, its bundles, its container with conmon beside it. Hot-path module."""
+
+from __future__ import annotations
+
+import os
+
+from rktpy.errors import Stage1Error
+from rktpy.formats import stage1 as names
+from rktpy.formats.stage1 import Enforcement
+from rktpy.isolate.environment import app_environment, environment_file
+from rktpy.isolate.executable import find_executable
+from rktpy.isolate.mounts import Bind, WorldWritable
+from rktpy.isolate.plan import execute_plan, shown
+from rktpy.isolate.pod_app import read_file, write_file
+from rktpy.isolate.root import Root
+from rktpy.isolate.users import app_user
+from rktpy.isolate.volumes import volume_operations
+from rktpy.record import Record
+from rktpy.stage1.oci.bundle import Membership, app_config, write_bundle
+from rktpy.stage1.oci.paths import APPS
+from rktpy.stage1.oci.restrictions import Restrictions, Switches, device_rules
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktpy.isolate.plan import Operation
+    from rktpy.isolate.pod_app import PodApp
+    from rktpy.isolate.volumes import VolumeMount
+    from rktpy.pod.pod import NameFiles
+
+#: Where an app that Landlock restricts finds the program that does it (rktpy/isolate/confine.c).
+_CONFINE = "/dev/.rktpy-confine"
+PRE_START, POST_STOP = "pre-start", "post-stop"
+
+
+class Surroundings(Record):
+    """What the apps of a pod have in common.
+
+    ``pod_root`` is the path of the stage1's root; ``groups`` the path of the pod's control groups, empty for none; ``has_resolv``
+    says that the networks gave name servers.
+    """
+
+    membership: Membership
+    pod_root: str
+    names: NameFiles
+    has_resolv: bool
+    groups: str
+    switches: Switches
+    protect: bool = True
+
+
+class Prepared(Record):
+    """An app whose bundles are written: those of its event handlers, and the report about its isolators."""
+
+    app: PodApp
+    handlers: tuple[tuple[str, str], ...]
+    terminal: bool
+    report: tuple[Enforcement, ...]
+
+    def handler_bundles(self, kind: str) -> list[str]:
+        """The bundles of the event handlers of a kind, in their order."""
+        return [directory for name, directory in self.handlers if name == kind]
+
+
+def prepare_app(app: PodApp, mounts: tuple[VolumeMount, ...], around: Surroundings, *, terminal: bool = False) -> Prepared:
+    """Make the app's volumes and write its bundles, relative to the working directory. Raises RktpyError, OSError."""
+    with Root(app.rootfs) as root:
+        operations = volume_operations(mounts, app.directory, recursive=True)
+        execute_plan(tuple([operation for operation in operations if not isinstance(operation, Bind)]), root)
+        execute_plan((WorldWritable("/tmp"),), root)
+        _check_directory(app, root, mounts)
+        user = app_user(app, root)
+        environment = app_environment(app.name, app.app, user)
+        write_file(f"{names.STAGE1_ROOTFS}/{names.ENV_DIR}/{app.name}", environment_file(environment), 0o600)
+        environment.update(metadata_variable())
+        restrictions = Restrictions(app, user.uid, root, around.switches, device_rules(mounts))
+        volumes = (*operations, *_name_files(app, root, around), *_confine(restrictions))
+        commands = [("", app_command(app, root, restrictions, app.app.exec))]
+        for handler in app.app.event_handlers:
+            if handler.exec:
+                commands.append((handler.name, app_command(app, root, restrictions, handler.exec)))
+    handlers: list[tuple[str, str]] = []
+    for kind, command in commands:
+        directory = f"{APPS}/{app.name}"
+        if kind:
+            directory = f"{directory}/{kind}/{len(handlers)}"
+            handlers.append((kind, directory))
+        config = app_config(
+            app,
+            user,
+            command,
+            environment,
+            around.membership,
+            restrictions,
+            volumes,
+            groups=f"{around.groups}/{app.name}" if around.groups else "",
+            protect=around.protect,
+            terminal=terminal and not kind,
+        )
+        write_bundle(directory, config)
+    return Prepared(app, tuple(handlers), terminal, tuple(restrictions.report))
+
+
+def metadata_variable() -> dict[str, str]:
+    """Where the metadata service is, if the pod in the working directory is registered there."""
+    try:
+        text = read_file(f"{names.STAGE1_ROOTFS}/{names.METADATA_FILE}").decode()
+    except FileNotFoundError:
+        return {}
+    return {names.METADATA_URL: text.strip().partition("=")[2]}
+
+
+def require_no_terminal(app: PodApp) -> None:
+    """Refuse streams that only stage1-systemd has. Raises Stage1Error."""
+    for annotation in (names.STDIN, names.STDOUT, names.STDERR):
+        mode = app.runtime.annotation(annotation)
+        if mode in ("tty", "stream"):
+            raise Stage1Error(f"app {app.name}: stage1-oci has no streams to attach to ({annotation}={mode})")
+
+
+def _check_directory(app: PodApp, root: Root, mounts: tuple[VolumeMount, ...]) -> None:
+    """A working directory that is not there is an error (appc/spec 0.8.11 ``spec/aci.md``); a runtime would make it."""
+    directory = os.path.normpath(f"/{app.app.working_directory or ''}").replace("//", "/")
+    if root.stat(directory) is None and not any(f"{directory}/".startswith(f"{mount.path}/") for mount in mounts):
+        raise Stage1Error(f"app {app.name}: working directory {shown(directory)} is not there", 200)
+
+
+def app_command(app: PodApp, root: Root, restrictions: Restrictions, argv: tuple[str, ...]) -> tuple[str, ...]:
+    """What the container executes for a command of the app's. Raises NotFoundError."""
+    search = next((variable.value for variable in app.app.environment if variable.name == "PATH"), None)
+    program = find_executable(root, argv[0], search, app.app.working_directory or "/")
+    command = (program, *argv[1:])
+    if restrictions.landlock is None:
+        return command
+    from rktpy.isolate.landlock import confined
+
+    return confined(restrictions.landlock, _CONFINE, program, command)
+
+
+def _confine(restrictions: Restrictions) -> tuple[Operation, ...]:
+    if restrictions.landlock is None:
+        return ()
+    from rktpy.isolate.landlock import confine_program
+
+    return (Bind(confine_program(), _CONFINE, read_only=True),)
+
+
+def _name_files(app: PodApp, root: Root, around: Surroundings) -> tuple[Operation, ...]:
+    """The files with names that the app gets from the host or the pod."""
+    pod_root, wanted = around.pod_root, around.names
+    operations: list[Operation] = [Bind(f"{pod_root}/etc/hostname", "/etc/hostname")]
+    if wanted.resolv == "host":
+        operations.append(Bind("/etc/resolv.conf", "/etc/resolv.conf", read_only=True))
+    elif wanted.resolv == "stage0" or (wanted.resolv == "default" and around.has_resolv):
+        operations.append(Bind(f"{pod_root}/{names.RESOLV_CONF}", "/etc/resolv.conf"))
+    if wanted.hosts == "host":
+        operations.append(Bind("/etc/hosts", "/etc/hosts", read_only=True))
+    elif wanted.hosts == "stage0":
+        operations.append(Bind(f"{pod_root}/{names.HOSTS}", "/etc/hosts"))
+    elif root.stat("/etc/hosts") is None:
+        operations.append(Bind(f"{pod_root}/{names.HOSTS_FALLBACK}", "/etc/hosts"))
+    return tuple(operations)
