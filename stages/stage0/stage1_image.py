@@ -59,7 +59,7 @@ def choose(g: Globals, store: Store, choice: Stage1Choice) -> Stage1:
     if choice.bundled:
         if choice.bundled not in BUNDLED:
             raise UsageError(f"no stage1 named {quoted(choice.bundled)} comes with rktpy (there is: {', '.join(BUNDLED)})")
-        return Stage1(choice.bundled)
+        return Stage1(choice.bundled, oci_runtime=_configured_runtime(g) if choice.bundled == "oci" else "")
     if choice.path or choice.url:
         bundled = _in_place_of(choice.path)
         if bundled is not None:
@@ -126,7 +126,11 @@ def _configured(g: Globals, store: Store) -> Stage1:
             return _fetched(g, store, settings.location, trusted=_is_trusted(settings.location))
         except RktpyError as error:
             raise RktpyError("failed to fetch stage1 image") from error
-    return Stage1(DEFAULT)
+    return Stage1("oci", oci_runtime=settings.oci_runtime) if settings.oci_runtime else Stage1(DEFAULT)
+
+
+def _configured_runtime(g: Globals) -> str:
+    return _configuration(g).stage1.oci_runtime
 
 
 def _in_place_of(path: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
@@ -15,9 +16,11 @@ from rktpy.isolate.pod_app import read_file, write_file
 from rktpy.isolate.root import Root
 from rktpy.isolate.users import app_user
 from rktpy.isolate.volumes import volume_operations
+from rktpy.linux import constants as c
+from rktpy.linux.syscalls import move_mount
 from rktpy.record import Record
 from rktpy.stage1.oci.bundle import Membership, app_config, write_bundle
-from rktpy.stage1.oci.paths import APPS
+from rktpy.stage1.oci.paths import APPS, VOLUMES
 from rktpy.stage1.oci.restrictions import Restrictions, Switches, device_rules
 
 TYPE_CHECKING = False
@@ -64,7 +67,9 @@ class Prepared(Record):
 def prepare_app(app: PodApp, mounts: tuple[VolumeMount, ...], around: Surroundings, *, terminal: bool = False) -> Prepared:
     """Make the app's volumes and write its bundles, relative to the working directory. Raises RktpyError, OSError."""
     with Root(app.rootfs) as root:
-        operations = volume_operations(mounts, app.directory, recursive=True)
+        operations = [
+            _staged(app, number, one) for number, one in enumerate(volume_operations(mounts, app.directory, recursive=True))
+        ]
         execute_plan(tuple([operation for operation in operations if not isinstance(operation, Bind)]), root)
         execute_plan((WorldWritable("/tmp"),), root)
         _check_directory(app, root, mounts)
@@ -92,12 +97,33 @@ def prepare_app(app: PodApp, mounts: tuple[VolumeMount, ...], around: Surroundin
             around.membership,
             restrictions,
             volumes,
-            groups=f"{around.groups}/{app.name}" if around.groups else "",
+            groups=f"{around.groups}/{app.name}{'.handler' if kind else ''}" if around.groups else "",
             protect=around.protect,
             terminal=terminal and not kind,
         )
         write_bundle(directory, config)
     return Prepared(app, tuple(handlers), terminal, tuple(restrictions.report))
+
+
+def _staged(app: PodApp, number: int, operation: Operation) -> Operation:
+    """A volume that is read-only with all that is mounted below it, which the specification has no words for before 1.1.
+
+    It is bound into the pod's directory first, where it can be made so.
+    """
+    if not (isinstance(operation, Bind) and operation.recursive and operation.read_only):
+        return operation
+    place = f"{VOLUMES}/{app.name}/{number}"
+    os.makedirs(os.path.dirname(place), 0o700, exist_ok=True)
+    if os.path.isdir(operation.source):
+        os.makedirs(place, exist_ok=True)
+    else:
+        os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    tree = operation.opened().tree
+    try:
+        move_mount(tree, "", c.AT_FDCWD, place, c.MOVE_MOUNT_F_EMPTY_PATH)
+    finally:
+        os.close(tree)
+    return operation.replace(source=f"{app.directory}/{place}")
 
 
 def metadata_variable() -> dict[str, str]:
@@ -120,8 +146,10 @@ def require_no_terminal(app: PodApp) -> None:
 def _check_directory(app: PodApp, root: Root, mounts: tuple[VolumeMount, ...]) -> None:
     """A working directory that is not there is an error (appc/spec 0.8.11 ``spec/aci.md``); a runtime would make it."""
     directory = os.path.normpath(f"/{app.app.working_directory or ''}").replace("//", "/")
-    if root.stat(directory) is None and not any(f"{directory}/".startswith(f"{mount.path}/") for mount in mounts):
-        raise Stage1Error(f"app {app.name}: working directory {shown(directory)} is not there", 200)
+    status = root.stat(directory)
+    mounted = any(f"{directory}/".startswith(f"{mount.path}/") for mount in mounts)
+    if not mounted and (status is None or not stat.S_ISDIR(status.st_mode)):
+        raise Stage1Error(f"app {app.name}: working directory {shown(directory)} is no directory", 200)
 
 
 def app_command(app: PodApp, root: Root, restrictions: Restrictions, argv: tuple[str, ...]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import sys
 from rktpy.errors import FormatError, Stage1Error
 from rktpy.formats import jsondoc
 from rktpy.formats import stage1 as names
-from rktpy.stage1.oci.paths import APPS, ATTACH, CONMON, ENDED, STATE
+from rktpy.stage1.oci.paths import APPS, CONMON, ENDED, STATE
 from rktpy.stage1.oci.runtime import Runtime, execute, find_program, message_of
 
 TYPE_CHECKING = False
@@ -54,7 +54,7 @@ def create_container(
         *("--exit-dir", f"{here}/{ENDED if post_stop else f'{names.STAGE1_ROOTFS}/{names.STATUS_DIR}'}"),
         *("--persist-dir", f"{here}/{CONMON}/{app}.d"),
         *("--log-path", f"k8s-file:{here}/{names.OCI_LOGS}/{app}.log", "--log-level", "error"),
-        *("--socket-dir-path", f"{here}/{ATTACH}", "--full-attach"),
+        "--full-attach",  # its socket is in the bundle
         *("--runtime-arg", "--root", "--runtime-arg", f"{here}/{STATE}"),
         *[word for argument in runtime.arguments for word in ("--runtime-arg", argument)],
         *(_exit_command(app, here) if post_stop else ()),

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
+from time import time_ns
 
 from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
-from rktpy.isolate.plan import shown
+from rktpy.formats.cri_line import log_line
 from rktpy.stage1.oci.paths import CONMON
 from rktpy.stage1.oci.runtime import Runtime, call, execute
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NoReturn
+_LONGEST_LINE = 8192  # conmon's, in bytes
 
 
 def start_container(runtime: Runtime, container: str) -> None:
@@ -35,18 +34,25 @@ def delete_container(runtime: Runtime, container: str) -> None:
 
 
 def run_handler(runtime: Runtime, app: str, bundle: str) -> None:
-    """Run an event handler of an app in a container of its own, with the caller's output, and wait. Raises Stage1Error."""
-    container = f"{app}.handler"
+    """Run an event handler of an app in a container of its own and wait for it; what it writes goes to the app's log.
+
+    Raises Stage1Error with its status when it fails.
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
-        _become(runtime.command("run", "--bundle", f"{os.getcwd()}/{bundle}", container))
+        command = runtime.command("run", "--bundle", f"{os.getcwd()}/{bundle}", f"{app}.handler")
+        execute(command, stdout=writer, stderr=writer)
+    os.close(writer)
+    log = os.open(f"{names.OCI_LOGS}/{app}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with open(reader, "rb", buffering=_LONGEST_LINE) as output:
+        while line := output.readline(_LONGEST_LINE):
+            whole = line.endswith(b"\n")
+            os.write(log, log_line(time_ns(), "stdout", line.removesuffix(b"\n"), partial=not whole))
+    os.close(log)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status:
-        raise Stage1Error(f"app {app}: event handler of {shown(bundle)} failed with status {status}", abs(status))
-
-
-def _become(command: list[str]) -> NoReturn:
-    execute(command, stdout=os.dup(1), stderr=os.dup(2))
+        raise Stage1Error(f"app {app}: {bundle.split('/')[-2]} event handler failed with status {status}", status & 0xFF)
 
 
 def has_ended(app: str) -> bool:

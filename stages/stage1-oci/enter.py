@@ -75,7 +75,7 @@ def _process(app: str) -> dict[str, Any]:
         document = jsondoc.parse_object(read_file(path), path)
     except FileNotFoundError:
         raise StateError(f"app {app} is not running") from None
-    process: dict[str, Any] = jsondoc.object_at(document, "process", path)
-    if type(process.get("env")) is not list:
-        raise FormatError(path, "process.env", "must be an array")
-    return process
+    process = document.get("process")
+    if type(process) is not dict:
+        raise FormatError(path, "process", "must be an object")
+    return process  # pyright: ignore[reportUnknownVariableType]

@@ -14,8 +14,8 @@
  * FIRST-FAILURE  file that gets the exit status of the app that failed first
  * TERMINAL       socket to attach to the terminal of the only app (conmon's), -1 for none
  *
- * SIGTERM, SIGINT, SIGHUP and SIGQUIT start HALT. Three ^] within a second end the pod at once. At the end FINISH is executed with one
- * more argument, the exit status.
+ * SIGTERM, SIGINT, SIGHUP and SIGQUIT start HALT. SIGUSR1, and three ^] within a second, end the pod at once. At the end FINISH is
+ * executed with one more argument, the exit status.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -30,6 +30,7 @@
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -43,10 +44,11 @@
 /* What is read of an app's log. */
 struct log {
 	char name[NAME];
-	int fd, begun;
+	int fd;
 };
 static struct log logs[MOST];
 static size_t known;
+static struct log *unfinished; /* whose beginning is the last that was printed */
 static const char *status_directory, *log_directory;
 static struct termios before;
 static int raw, quiet;
@@ -97,11 +99,15 @@ static void line(struct log *log, char *text, size_t length)
 		return;
 	partial = *at == 'P';
 	at += 2;
-	if (!log->begun) {
+	if (unfinished && unfinished != log) {
+		out("\n", 1);
+		unfinished = NULL;
+	}
+	if (!unfinished) {
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		out(head, (size_t)snprintf(head, sizeof head, "[%5ld.%06ld] %s: ", (long)now.tv_sec, now.tv_nsec / 1000, log->name));
 	}
-	log->begun = partial;
+	unfinished = partial ? log : NULL;
 	*end = '\n';
 	out(at, (size_t)(end - at) + !partial);
 }
@@ -195,7 +201,7 @@ static int is_app(const char *name)
 
 static const char *failure;
 static char counted[MOST][NAME];
-static int count, first = -1, asked;
+static int count, first = -1, asked, escape;
 
 static void note_failure(int status)
 {
@@ -218,7 +224,7 @@ static void look_at_status(const char *app)
 	if (status < 0 || count == MOST)
 		return;
 	strcpy(counted[count++], app);
-	if (status && first < 0 && !asked) {
+	if (status && first < 0 && !asked && !escape) {
 		first = status;
 		note_failure(status);
 	}
@@ -261,7 +267,7 @@ static int escaped(const char *data, ssize_t length)
 
 int main(int argc, char **argv)
 {
-	int pidfd, keep, inotify, apps, terminal, signals, statuses, escape = 0, halting = 0, ended = 0;
+	int pidfd, keep, inotify, apps, terminal, signals, statuses, halting = 0, ended = 0;
 	long deadline = 0;
 	char **halt, **finish, text[16];
 	sigset_t set;
@@ -285,8 +291,8 @@ int main(int argc, char **argv)
 	*finish++ = NULL;
 
 	sigemptyset(&set);
-	for (size_t i = 0; i < 5; i++)
-		sigaddset(&set, (int[]){ SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGCHLD }[i]);
+	for (size_t i = 0; i < 6; i++)
+		sigaddset(&set, (int[]){ SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGCHLD }[i]);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -317,6 +323,18 @@ int main(int argc, char **argv)
 		};
 		int children;
 
+		if ((escape || (apps && count == apps)) && keep >= 0) {
+			close(keep);
+			keep = -1;
+			if (escape)
+				syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+		} else if ((asked || first >= 0) && !halting) {
+			halting = 1;
+			if (start(halt) < 0 && keep >= 0) {
+				close(keep);
+				keep = -1;
+			}
+		}
 		/* What is left in the end are the processes that write the logs and statuses. */
 		while ((children = waitpid(-1, NULL, WNOHANG)) > 0)
 			;
@@ -328,7 +346,9 @@ int main(int argc, char **argv)
 			struct signalfd_siginfo got;
 
 			while (read(signals, &got, sizeof got) == sizeof got)
-				if (got.ssi_signo != SIGCHLD)
+				if (got.ssi_signo == SIGUSR1)
+					escape = 1;
+				else if (got.ssi_signo != SIGCHLD)
 					asked = 1;
 		}
 		if (polls[2].revents) {
@@ -373,28 +393,20 @@ int main(int argc, char **argv)
 				(void)!send(terminal, data, (size_t)n, MSG_NOSIGNAL);
 			}
 		}
-		if ((escape || (apps && count == apps)) && keep >= 0) {
-			close(keep);
-			keep = -1;
-		} else if ((asked || first >= 0) && !halting) {
-			halting = 1;
-			if (start(halt) < 0 && keep >= 0) {
-				close(keep);
-				keep = -1;
-			}
-		}
 		if (!ended && polls[1].revents) {
 			ended = 1;
 			deadline = now_ms() + PATIENCE_MS;
 		}
 	}
 	each(log_directory, look_at_log);
+	if (unfinished)
+		out("\n", 1);
 	restore_terminal();
 
-	for (size_t i = 0; i < 4; i++)
-		signal((int[]){ SIGTERM, SIGINT, SIGHUP, SIGQUIT }[i], SIG_IGN);
+	for (size_t i = 0; i < 5; i++)
+		signal((int[]){ SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1 }[i], SIG_IGN);
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
-	snprintf(text, sizeof text, "%d", escape ? 1 : asked ? 0 : first >= 0 ? first : apps && count == apps ? 0 : 1);
+	snprintf(text, sizeof text, "%d", asked ? 0 : escape ? 1 : first >= 0 ? first : apps && count == apps ? 0 : 1);
 	{
 		char *command[64];
 		int words = 0;

@@ -6,11 +6,11 @@
         runtime             which runtime the pod has, and its arguments (a JSON object)
         state/              the runtime's own directory (its --root)
         sandbox/            bundle of the container that holds the pod's namespaces: config.json, rootfs/
-        apps/<app>/         bundle of an app: config.json; post-stop/<n>/, pre-start/<n>/ of its event handlers
+        apps/<app>/         bundle of an app: config.json, conmon's attach and ctl; post-stop/<n>/, pre-start/<n>/ of its event handlers
         conmon/<app>        the process ID of the app's conmon; <app>.container that of the container
         ended/<app>         the exit status of an app whose post-stop handlers have not run yet
-        attach/<app>/       conmon's sockets
         logs/<app>.log      what the app writes (Kubernetes kubelet-cri-logging)
+        volumes/<app>/<n>   volumes that are read-only with what is mounted below them
         shm/                /dev/shm of all apps
         names               how apps get their /etc/resolv.conf and /etc/hosts
         monitor             the process ID of the monitor
@@ -28,8 +28,8 @@ SANDBOX_BUNDLE = "oci/sandbox"
 APPS = "oci/apps"
 CONMON = "oci/conmon"
 ENDED = "oci/ended"
-ATTACH = "oci/attach"
 SHM = "oci/shm"
+VOLUMES = "oci/volumes"
 NAMES_FILE = "oci/names"
 #: The process ID of the monitor, which holds the lock of the pod.
 MONITOR_FILE = "oci/monitor"

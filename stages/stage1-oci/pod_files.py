@@ -8,7 +8,7 @@ from rktpy.formats import stage1 as names
 from rktpy.isolate.pod_app import write_file
 from rktpy.linux import constants as c
 from rktpy.linux.syscalls import mount
-from rktpy.stage1.oci.paths import APPS, ATTACH, CONMON, ENDED, OCI, SANDBOX_BUNDLE, SHM, STATE
+from rktpy.stage1.oci.paths import APPS, CONMON, ENDED, OCI, SANDBOX_BUNDLE, SHM, STATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _HOSTS_IPV6 = "::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 def write_pod_files(pod: Pod) -> None:
     """Make the directories and files of a pod, and the /dev/shm of its apps. Raises OSError."""
-    for directory in (OCI, STATE, SANDBOX_BUNDLE, APPS, CONMON, ENDED, ATTACH, names.OCI_LOGS, SHM):
+    for directory in (OCI, STATE, SANDBOX_BUNDLE, APPS, CONMON, ENDED, names.OCI_LOGS, SHM):
         os.makedirs(directory, 0o700, exist_ok=True)
     root = names.STAGE1_ROOTFS
     for directory in ("etc", names.STATUS_DIR, names.ENV_DIR):

@@ -35,7 +35,7 @@ from rktpy.log import set_debug
 from rktpy.pod.limits import limit_groups
 from rktpy.pod.network import connect
 from rktpy.pod.pod import load_pod
-from rktpy.stage1.oci.app import POST_STOP, PRE_START, Surroundings, prepare_app, require_no_terminal
+from rktpy.stage1.oci.app import POST_STOP, PRE_START, Prepared, Surroundings, prepare_app, require_no_terminal
 from rktpy.stage1.oci.conmon import conmon_program, create_container
 from rktpy.stage1.oci.containers import run_handler, start_container
 from rktpy.stage1.oci.ending import end_pod
@@ -127,20 +127,28 @@ def _launch(pod: Pod, runtime: Runtime, mounts: list[tuple[VolumeMount, ...]], l
     tell(report, strict=pod.strict)
     terminal = -1
     for one in prepared:
+        _run_handlers(runtime, one)
         create_container(runtime, one.app.name, groups, terminal=one.terminal, post_stop=bool(one.handler_bundles(POST_STOP)))
         if one.terminal:
             from rktpy.stage1.oci.terminal import attach
 
             terminal = attach(one.app.name)
-    for one in prepared:
-        for directory in one.handler_bundles(PRE_START):
-            run_handler(runtime, one.app.name, directory)
     write_file(MONITOR_FILE, str(os.getpid()).encode())
     write_file(names.PID_FILE, str(sandbox.pid).encode())
     for one in prepared:
         start_container(runtime, one.app.name)
     _ready()
     _become_monitor(pod, sandbox.pidfd, sandbox.keep, terminal, lock)
+
+
+def _run_handlers(runtime: Runtime, app: Prepared) -> None:
+    """Run what has to be done before the app is started; one that fails is the app's failure. Raises Stage1Error."""
+    try:
+        for directory in app.handler_bundles(PRE_START):
+            run_handler(runtime, app.app.name, directory)
+    except Stage1Error as error:
+        write_file(names.status_file(app.app.name), str(error.status).encode())
+        raise
 
 
 def _write_groups(groups: Subtree) -> None:

@@ -1,17 +1,16 @@
 """Entry point ``stop`` of stage1-oci: the pod's apps are ended in order, or with ``--force`` everything is killed.
 
-The monitor is told (SIGTERM), which starts ``halt``; so the pod's exit status says that it was stopped. Hot-path module.
+The monitor is told: SIGTERM starts ``halt``, SIGUSR1 kills the pod's first process, and the kernel all others with it. Hot-path
+module.
 """
 
 from __future__ import annotations
 
 from rktpy.errors import StateError
-from rktpy.formats import stage1 as names
 from rktpy.formats.entry_arguments import parse_arguments
 from rktpy.isolate.holder import open_holder, read_pid
-from rktpy.linux.constants import SIGTERM
+from rktpy.linux.constants import SIGTERM, SIGUSR1
 from rktpy.log import set_debug
-from rktpy.stage1.oci.ending import kill_sandbox
 from rktpy.stage1.oci.paths import MONITOR_FILE
 
 
@@ -24,9 +23,5 @@ def main(argv: list[str]) -> int:
     if holder is None:
         raise StateError("no process of the pod is running")
     with holder:
-        if arguments.is_set("force"):
-            # The kernel kills all processes of the pod with its first; the monitor is left to clean up and to tell the status.
-            kill_sandbox(read_pid(names.PID_FILE))
-        else:
-            holder.signal(SIGTERM)
+        holder.signal(SIGUSR1 if arguments.is_set("force") else SIGTERM)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from rktpy.stage1.oci.paths import APPS, ATTACH
+from rktpy.stage1.oci.paths import APPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def attach(app: str) -> int:
     """
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     # By descriptor: the path of a pod's directory may be longer than an address can be.
-    directory = os.open(f"{ATTACH}/{app}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = os.open(f"{APPS}/{app}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         connection.connect(f"/proc/self/fd/{directory}/attach")
     finally:

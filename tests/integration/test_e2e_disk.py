@@ -16,7 +16,7 @@ from tests.support.aci import make_aci
 from tests.support.pods import UNSIGNED, mounts_of, prepare, report, shell, states
 from tests.support.registry import Registry, make_image
 
-pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "systemd")]
+pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "oci", "systemd")]
 
 FULL = "no space left on device"
 READ_ONLY = "read-only file system"

@@ -30,7 +30,7 @@ from tests.support.pods import (
     wait_for,
 )
 
-pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "systemd")]
+pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "oci", "systemd")]
 
 GREETING = "hello from busybox, an ACI\n"
 
