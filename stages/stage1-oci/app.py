@@ -97,6 +97,7 @@ def prepare_app(app: PodApp, mounts: tuple[VolumeMount, ...], around: Surroundin
             around.membership,
             restrictions,
             volumes,
+            bundle=directory,
             groups=f"{around.groups}/{app.name}{'.handler' if kind else ''}" if around.groups else "",
             protect=around.protect,
             terminal=terminal and not kind,

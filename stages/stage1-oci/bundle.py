@@ -55,9 +55,9 @@ class Membership(Record):
 
 
 def sandbox_config(
-    uuid: str, hostname: str, membership: Membership, root: str, pause: str, groups: str, sysctl: dict[str, str]
+    uuid: str, hostname: str, membership: Membership, pause: str, groups: str, sysctl: dict[str, str]
 ) -> dict[str, Any]:
-    """The container that holds the pod's namespaces; ``pause`` is the path of its program on the host, ``root`` its root.
+    """The container that holds the pod's namespaces; ``pause`` is the path of its program on the host. Its root is ``rootfs``.
 
     ``groups`` is the path of its control groups, empty for none.
     """
@@ -71,7 +71,7 @@ def sandbox_config(
             "noNewPrivileges": True,
             "capabilities": {name: [] for name in ("bounding", "effective", "permitted", "inheritable", "ambient")},
         },
-        "root": {"path": root, "readonly": True},
+        "root": {"path": "rootfs", "readonly": True},
         "hostname": hostname,
         "mounts": [
             *_kernel_mounts(network=membership.share_network),
@@ -101,13 +101,15 @@ def app_config(
     restrictions: Restrictions,
     volumes: tuple[Operation, ...],
     *,
+    bundle: str,
     groups: str,
     protect: bool = True,
     terminal: bool = False,
 ) -> dict[str, Any]:
-    """The container of an app, or with another ``argv`` of one of its event handlers.
+    """The container of an app, or with another ``argv`` of one of its event handlers, for the directory ``bundle`` of the pod.
 
-    ``argv`` begins with a path inside the root. ``volumes`` are mounted in their order after what every app has.
+    Paths in the pod's directory are relative to the bundle, because JSON cannot hold every path of a host. ``argv`` begins with a
+    path inside the root. ``volumes`` are mounted in their order after what every app has.
     """
     process: dict[str, Any] = {
         "terminal": terminal,
@@ -131,11 +133,11 @@ def app_config(
     return {
         "ociVersion": VERSION,
         "process": process,
-        "root": {"path": app.rootfs, "readonly": app.runtime.read_only_root_fs},
+        "root": {"path": in_pod(names.app_rootfs(app.name), bundle), "readonly": app.runtime.read_only_root_fs},
         "mounts": [
             *_kernel_mounts(network=membership.share_network),
-            {"destination": "/dev/shm", "type": "bind", "source": f"{app.directory}/{SHM}", "options": ["bind", "rw", *_HIDDEN]},
-            *[_bind_mount(operation) for operation in volumes if isinstance(operation, Bind)],
+            {"destination": "/dev/shm", "type": "bind", "source": in_pod(SHM, bundle), "options": ["bind", "rw", *_HIDDEN]},
+            *[_bind_mount(one, app.directory, bundle) for one in volumes if isinstance(one, Bind)],
         ],
         "linux": linux,
         "annotations": of_sandbox("container", app.uuid, app.name),
@@ -187,10 +189,18 @@ def _kernel_mounts(*, network: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _bind_mount(operation: Bind) -> dict[str, Any]:
+def in_pod(path: str, bundle: str) -> str:
+    """A path of the pod's directory as seen from the directory of a bundle."""
+    return f"{'../' * (bundle.count('/') + 1)}{path}"
+
+
+def _bind_mount(operation: Bind, directory: str, bundle: str) -> dict[str, Any]:
     options = ["rbind" if operation.recursive else "bind", "ro" if operation.read_only else "rw"]
     options.append("rshared" if operation.namespace else "rprivate")
-    return {"destination": operation.target, "type": "bind", "source": operation.source, "options": options}
+    source = operation.source
+    if source.startswith(f"{directory}/"):
+        source = in_pod(source.removeprefix(f"{directory}/"), bundle)
+    return {"destination": operation.target, "type": "bind", "source": source, "options": options}
 
 
 def _masked() -> list[str]:

@@ -40,24 +40,24 @@ def create_container(
     ``groups`` are entered first when the runtime leaves containers in the caller's. With ``post_stop`` there are event handlers
     to run when the app has ended. Raises Stage1Error, OSError.
     """
-    here = os.getcwd()
     for path in (f"{CONMON}/{app}", f"{CONMON}/{app}.container", f"{names.STAGE1_ROOTFS}/{names.STATUS_DIR}/{app}"):
         try:
             os.unlink(path)
         except FileNotFoundError:
             pass
+    # Relative paths: conmon takes none with a colon, or that is not UTF-8.
     command = [
         conmon_program(),
         *("--api-version", "1", "--cid", app, "--cuuid", app, "--name", app),
-        *("--runtime", runtime.program, "--bundle", f"{here}/{APPS}/{app}"),
-        *("--conmon-pidfile", f"{here}/{CONMON}/{app}", "--container-pidfile", f"{here}/{CONMON}/{app}.container"),
-        *("--exit-dir", f"{here}/{ENDED if post_stop else f'{names.STAGE1_ROOTFS}/{names.STATUS_DIR}'}"),
-        *("--persist-dir", f"{here}/{CONMON}/{app}.d"),
-        *("--log-path", f"k8s-file:{here}/{names.OCI_LOGS}/{app}.log", "--log-level", "error"),
+        *("--runtime", runtime.program, "--bundle", f"{APPS}/{app}"),
+        *("--conmon-pidfile", f"{CONMON}/{app}", "--container-pidfile", f"{CONMON}/{app}.container"),
+        *("--exit-dir", ENDED if post_stop else f"{names.STAGE1_ROOTFS}/{names.STATUS_DIR}"),
+        *("--persist-dir", f"{CONMON}/{app}.d"),
+        *("--log-path", f"k8s-file:{names.OCI_LOGS}/{app}.log", "--log-level", "error"),
         "--full-attach",  # its socket is in the bundle
-        *("--runtime-arg", "--root", "--runtime-arg", f"{here}/{STATE}"),
+        *("--runtime-arg", "--root", "--runtime-arg", STATE),
         *[word for argument in runtime.arguments for word in ("--runtime-arg", argument)],
-        *(_exit_command(app, here) if post_stop else ()),
+        *(_exit_command(app) if post_stop else ()),
         *(("--terminal", "--stdin", "--leave-stdin-open") if terminal else ()),
     ]
     os.makedirs(f"{CONMON}/{app}.d", 0o700, exist_ok=True)
@@ -78,8 +78,8 @@ def create_container(
     return _process(answer, app, runtime)
 
 
-def _exit_command(app: str, directory: str) -> list[str]:
-    program = [sys.executable or "/usr/bin/python3", "-IS", f"{_HERE}/ended", directory, app]
+def _exit_command(app: str) -> list[str]:
+    program = [sys.executable or "/usr/bin/python3", "-IS", f"{_HERE}/ended", app]
     return ["--exit-command", program[0], *[word for argument in program[1:] for word in ("--exit-command-arg", argument)]]
 
 

@@ -41,7 +41,7 @@ def run_handler(runtime: Runtime, app: str, bundle: str) -> None:
     reader, writer = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
-        command = runtime.command("run", "--bundle", f"{os.getcwd()}/{bundle}", f"{app}.handler")
+        command = runtime.command("run", "--bundle", bundle, f"{app}.handler")
         execute(command, stdout=writer, stderr=writer)
     os.close(writer)
     log = os.open(f"{names.OCI_LOGS}/{app}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

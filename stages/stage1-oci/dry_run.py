@@ -12,6 +12,7 @@ from rktpy.isolate.users import app_user
 from rktpy.isolate.volumes import choose_mounts, volume_operations
 from rktpy.stage1.oci.app import app_command
 from rktpy.stage1.oci.bundle import Membership, app_config
+from rktpy.stage1.oci.paths import APPS
 from rktpy.stage1.oci.restrictions import Restrictions, Switches, device_rules
 
 TYPE_CHECKING = False
@@ -39,6 +40,7 @@ def print_bundles(pod: Pod, runtime: Runtime) -> None:
                 membership,
                 restrictions,
                 tuple(volume_operations(mounts, app.directory, recursive=True)),
+                bundle=f"{APPS}/{app.name}",
                 groups="",
                 protect=pod.protect_paths,
                 terminal=pod.interactive,

@@ -17,11 +17,10 @@ from rktpy.stage1.oci.runtime import Runtime
 
 
 def main(argv: list[str]) -> int:
-    """Run the post-stop handlers of an app; ``argv`` is the pod's directory and the app. Raises RktpyError, OSError."""
-    if len(argv) != 2:
+    """Run the post-stop handlers of an app of the pod in the working directory, named by ``argv``. Raises RktpyError, OSError."""
+    if len(argv) != 1:
         raise UsageError("is started by conmon")
-    directory, app = argv
-    os.chdir(directory)
+    (app,) = argv
     status = read_file(f"{ENDED}/{app}")
     runtime = Runtime.load()
     handlers = f"{APPS}/{app}/post-stop"

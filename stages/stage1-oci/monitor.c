@@ -51,7 +51,7 @@ static size_t known;
 static struct log *unfinished; /* whose beginning is the last that was printed */
 static const char *status_directory, *log_directory;
 static struct termios before;
-static int raw, quiet;
+static int raw, quiet, lines;
 
 static void restore_terminal(void)
 {
@@ -168,7 +168,7 @@ static void each(const char *path, void (*function)(const char *name))
 
 static void look_at_log(const char *file)
 {
-	struct log *log = find_log(file);
+	struct log *log = lines ? find_log(file) : NULL;
 
 	if (log)
 		read_log(log);
@@ -283,6 +283,7 @@ int main(int argc, char **argv)
 	apps = atoi(argv[5]);
 	failure = argv[6];
 	terminal = atoi(argv[7]);
+	lines = terminal < 0; /* else what the app writes comes from its terminal */
 	halt = argv + 9;
 	for (finish = halt; *finish && strcmp(*finish, "--") != 0; finish++)
 		;

@@ -6,7 +6,8 @@
         runtime             which runtime the pod has, and its arguments (a JSON object)
         state/              the runtime's own directory (its --root)
         sandbox/            bundle of the container that holds the pod's namespaces: config.json, rootfs/
-        apps/<app>/         bundle of an app: config.json, conmon's attach and ctl; post-stop/<n>/, pre-start/<n>/ of its event handlers
+        apps/<app>/         bundle of an app: config.json, conmon's attach and ctl
+            pre-start/<n>/  bundles of its event handlers; also post-stop/<n>/
         conmon/<app>        the process ID of the app's conmon; <app>.container that of the container
         ended/<app>         the exit status of an app whose post-stop handlers have not run yet
         logs/<app>.log      what the app writes (Kubernetes kubelet-cri-logging)

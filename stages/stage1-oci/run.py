@@ -61,6 +61,7 @@ def main(argv: list[str]) -> int:
 
     Returns (0) only after ``--dry-run``, which prints the bundles. Raises RktpyError, OSError; what was made by then is undone.
     """
+    _open_streams()
     arguments = parse_run(argv)
     if arguments.is_set("debug"):
         set_debug(True)
@@ -87,6 +88,13 @@ def main(argv: list[str]) -> int:
     except BaseException:
         end_pod()
         raise
+
+
+def _open_streams() -> None:
+    """Open what the caller has closed of the standard streams, or pipes to the runtime would take their numbers."""
+    while (fd := os.open("/dev/null", os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
 
 
 def monitor_program() -> str:

@@ -46,7 +46,7 @@ class Runtime(Record):
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of an operation, for the pod in the working directory."""
-        return [self.program, *self.arguments, "--root", f"{os.getcwd()}/{STATE}", *arguments]
+        return [self.program, *self.arguments, "--root", STATE, *arguments]
 
     def save(self) -> None:
         """Write down which runtime the pod in the working directory has. Raises OSError."""

@@ -57,17 +57,14 @@ def create_sandbox(pod: Pod, runtime: Runtime, groups: Subtree) -> Sandbox:
     """Make the container of the pod in the working directory; it is not started yet. Raises RktpyError, OSError."""
     membership = Membership(0, not pod.own_network, pod.share_ipc)
     sysctl, report = _sysctl(pod)
-    root = f"{pod.directory}/{SANDBOX_BUNDLE}/rootfs"
-    os.makedirs(root, 0o755, exist_ok=True)
+    os.makedirs(f"{SANDBOX_BUNDLE}/rootfs", 0o755, exist_ok=True)
     path = group_path(groups)
-    config = sandbox_config(
-        pod.uuid, pod.hostname, membership, root, pause_program(), f"{path}/{SANDBOX}" if path else "", sysctl
-    )
+    config = sandbox_config(pod.uuid, pod.hostname, membership, pause_program(), f"{path}/{SANDBOX}" if path else "", sysctl)
     write_bundle(SANDBOX_BUNDLE, config)
-    pid_file = f"{pod.directory}/{OCI}/sandbox.pid"
+    pid_file = f"{OCI}/sandbox.pid"
     reader, keep = os.pipe2(os.O_CLOEXEC)
     try:
-        command = runtime.command("create", "--bundle", f"{pod.directory}/{SANDBOX_BUNDLE}", "--pid-file", pid_file, SANDBOX)
+        command = runtime.command("create", "--bundle", SANDBOX_BUNDLE, "--pid-file", pid_file, SANDBOX)
         _create(command, reader, groups if runtime.without_groups else None)
     except BaseException:
         os.close(keep)
