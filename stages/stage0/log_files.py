@@ -48,7 +48,8 @@ def entries(pod: Pod, query: Query, hangup_fd: int) -> Iterator[list[Entry]]:
             for app in _apps(pod):
                 if app not in files and query.app in (None, app):
                     files[app] = _File(pod, app)
-            found = [entry for entry in merge(*[list(file.new()) for file in files.values()], key=_when) if _wanted(query, entry)]
+            new = [[*file.new(), *(file.unfinished() if over else ())] for file in files.values()]
+            found = [entry for entry in merge(*new, key=_when) if _wanted(query, entry)]
             if first and query.lines is not None:
                 found = found[len(found) - min(query.lines, len(found)) :]
             first = False
@@ -96,6 +97,8 @@ class _File:
         self._fd = os.open(f"{OCI_LOGS}/{app}{_SUFFIX}", flags, dir_fd=pod.fileno())
         self._app = app
         self._rest = b""
+        #: By stream, the beginning of a line that goes on: when it was written, and its text.
+        self._begun: dict[str, tuple[int, bytes]] = {}
 
     def close(self) -> None:
         os.close(self._fd)
@@ -115,10 +118,23 @@ class _File:
     def _entry(self, line: bytes) -> Entry | None:
         """None for what is no line of a log: the app's file is whole, but a full disk may have cut one."""
         try:
-            when_ns, stream, message, partial = parse_log_line(line)
+            when_ns, stream, text, partial = parse_log_line(line)
         except FormatError:
             return None
-        when_us = when_ns // 1000
+        when_us, before = self._begun.pop(stream, (when_ns // 1000, b""))
+        text = before + text
+        if partial and len(text) < _LONGEST_LINE:
+            self._begun[stream] = when_us, text
+            return None
+        return self._made(when_us, stream, text, partial)
+
+    def unfinished(self) -> Iterator[Entry]:
+        """The beginnings of lines that nobody ended."""
+        for stream, (when_us, text) in self._begun.items():
+            yield self._made(when_us, stream, text, True)
+        self._begun = {}
+
+    def _made(self, when_us: int, stream: str, message: bytes, partial: bool) -> Entry:
         fields = {
             "__REALTIME_TIMESTAMP": when_us,
             "MESSAGE": message,

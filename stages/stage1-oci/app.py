@@ -9,7 +9,7 @@ from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
 from rktpy.formats.stage1 import Enforcement
 from rktpy.isolate.environment import app_environment, environment_file
-from rktpy.isolate.executable import find_executable
+from rktpy.isolate.executable import check_executable, find_executable
 from rktpy.isolate.mounts import Bind, WorldWritable
 from rktpy.isolate.plan import execute_plan, shown
 from rktpy.isolate.pod_app import read_file, write_file
@@ -80,6 +80,9 @@ def prepare_app(app: PodApp, mounts: tuple[VolumeMount, ...], around: Surroundin
         restrictions = Restrictions(app, user.uid, root, around.switches, device_rules(mounts))
         volumes = (*operations, *_name_files(app, root, around), *_confine(restrictions))
         commands = [("", app_command(app, root, restrictions, app.app.exec))]
+        if around.switches.added:
+            # It is somebody's call to tell, unlike the later start.
+            check_executable(root, find_program(app, root, app.app.exec[0]))
         for handler in app.app.event_handlers:
             if handler.exec:
                 commands.append((handler.name, app_command(app, root, restrictions, handler.exec)))
@@ -136,12 +139,14 @@ def metadata_variable() -> dict[str, str]:
     return {names.METADATA_URL: text.strip().partition("=")[2]}
 
 
-def require_no_terminal(app: PodApp) -> None:
-    """Refuse streams that only stage1-systemd has. Raises Stage1Error."""
+def check_streams(app: PodApp) -> None:
+    """Refuse streams and log files that only stage1-systemd has. Raises Stage1Error."""
     for annotation in (names.STDIN, names.STDOUT, names.STDERR):
         mode = app.runtime.annotation(annotation)
         if mode in ("tty", "stream"):
             raise Stage1Error(f"app {app.name}: stage1-oci has no streams to attach to ({annotation}={mode})")
+    if app.runtime.annotation(names.KUBERNETES_LOG_PATH) and app.manifest.annotation(names.KUBERNETES_LOG_DIR):
+        raise Stage1Error(f"app {app.name}: stage1-oci keeps logs in the pod's directory only ({names.KUBERNETES_LOG_PATH})")
 
 
 def _check_directory(app: PodApp, root: Root, mounts: tuple[VolumeMount, ...]) -> None:
@@ -153,10 +158,15 @@ def _check_directory(app: PodApp, root: Root, mounts: tuple[VolumeMount, ...]) -
         raise Stage1Error(f"app {app.name}: working directory {shown(directory)} is no directory", 200)
 
 
+def find_program(app: PodApp, root: Root, name: str) -> str:
+    """The path inside the app's root of a program of the app's. Raises NotFoundError."""
+    search = next((variable.value for variable in app.app.environment if variable.name == "PATH"), None)
+    return find_executable(root, name, search, app.app.working_directory or "/")
+
+
 def app_command(app: PodApp, root: Root, restrictions: Restrictions, argv: tuple[str, ...]) -> tuple[str, ...]:
     """What the container executes for a command of the app's. Raises NotFoundError."""
-    search = next((variable.value for variable in app.app.environment if variable.name == "PATH"), None)
-    program = find_executable(root, argv[0], search, app.app.working_directory or "/")
+    program = find_program(app, root, argv[0])
     command = (program, *argv[1:])
     if restrictions.landlock is None:
         return command

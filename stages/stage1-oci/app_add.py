@@ -20,7 +20,7 @@ from rktpy.linux import constants as c
 from rktpy.linux.syscalls import move_mount
 from rktpy.log import set_debug
 from rktpy.pod.pod import NameFiles, require_program
-from rktpy.stage1.oci.app import Surroundings, prepare_app, require_no_terminal
+from rktpy.stage1.oci.app import Surroundings, check_streams, prepare_app
 from rktpy.stage1.oci.bundle import Membership
 from rktpy.stage1.oci.inside import in_pod, named_app
 from rktpy.stage1.oci.paths import NAMES_FILE
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
         set_debug(True)
     app = _find(arguments.text("uuid"), named_app(arguments.text("app")))
     require_program(app)
-    require_no_terminal(app)
+    check_streams(app)
     app.load_image()
     root_fd = _root_descriptor()
     mounts = choose_mounts(app)

@@ -14,7 +14,7 @@ from rktpy.errors import FormatError, Stage1Error
 from rktpy.formats import jsondoc
 from rktpy.formats import stage1 as names
 from rktpy.stage1.oci.paths import APPS, CONMON, ENDED, STATE
-from rktpy.stage1.oci.runtime import Runtime, execute, find_program, message_of
+from rktpy.stage1.oci.runtime import Runtime, absolute, execute, find_program, message_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,17 +45,16 @@ def create_container(
             os.unlink(path)
         except FileNotFoundError:
             pass
-    # Relative paths: conmon takes none with a colon, or that is not UTF-8.
     command = [
         conmon_program(),
         *("--api-version", "1", "--cid", app, "--cuuid", app, "--name", app),
-        *("--runtime", runtime.program, "--bundle", f"{APPS}/{app}"),
-        *("--conmon-pidfile", f"{CONMON}/{app}", "--container-pidfile", f"{CONMON}/{app}.container"),
+        *("--runtime", runtime.program, "--bundle", absolute(f"{APPS}/{app}")),
+        *("--conmon-pidfile", f"{CONMON}/{app}", "--container-pidfile", absolute(f"{CONMON}/{app}.container")),
         *("--exit-dir", ENDED if post_stop else f"{names.STAGE1_ROOTFS}/{names.STATUS_DIR}"),
         *("--persist-dir", f"{CONMON}/{app}.d"),
         *("--log-path", f"k8s-file:{names.OCI_LOGS}/{app}.log", "--log-level", "error"),
         "--full-attach",  # its socket is in the bundle
-        *("--runtime-arg", "--root", "--runtime-arg", STATE),
+        *("--runtime-arg", "--root", "--runtime-arg", absolute(STATE)),
         *[word for argument in runtime.arguments for word in ("--runtime-arg", argument)],
         *(_exit_command(app) if post_stop else ()),
         *(("--terminal", "--stdin", "--leave-stdin-open") if terminal else ()),

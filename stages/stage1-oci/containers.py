@@ -9,7 +9,7 @@ from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
 from rktpy.formats.cri_line import log_line
 from rktpy.stage1.oci.paths import CONMON
-from rktpy.stage1.oci.runtime import Runtime, call, execute
+from rktpy.stage1.oci.runtime import Runtime, absolute, call, execute
 
 _LONGEST_LINE = 8192  # conmon's, in bytes
 
@@ -41,7 +41,7 @@ def run_handler(runtime: Runtime, app: str, bundle: str) -> None:
     reader, writer = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
-        command = runtime.command("run", "--bundle", bundle, f"{app}.handler")
+        command = runtime.command("run", "--bundle", absolute(bundle), f"{app}.handler")
         execute(command, stdout=writer, stderr=writer)
     os.close(writer)
     log = os.open(f"{names.OCI_LOGS}/{app}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

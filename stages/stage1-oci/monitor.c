@@ -11,7 +11,7 @@
  * STATUS         directory in which the exit status of an app appears as a file of the app's name
  * LOGS           directory of the apps' log files, APP.log (kubelet-cri-logging)
  * APPS           how many apps end the pod with their end; 0: it has no end of its own (mutable pods)
- * FIRST-FAILURE  file that gets the exit status of the app that failed first
+ * FIRST-FAILURE  file that gets the exit status of the app that failed first, which ends a pod that has an end of its own
  * TERMINAL       socket to attach to the terminal of the only app (conmon's), -1 for none
  *
  * SIGTERM, SIGINT, SIGHUP and SIGQUIT start HALT. SIGUSR1, and three ^] within a second, end the pod at once. At the end FINISH is
@@ -48,7 +48,8 @@ struct log {
 };
 static struct log logs[MOST];
 static size_t known;
-static struct log *unfinished; /* whose beginning is the last that was printed */
+static struct log *unfinished; /* the line whose beginning is the last that was printed: its log, and the letter of its stream */
+static char unfinished_stream;
 static const char *status_directory, *log_directory;
 static struct termios before;
 static int raw, quiet, lines;
@@ -86,20 +87,20 @@ static void out(const char *data, size_t length)
 static void line(struct log *log, char *text, size_t length)
 {
 	char *end = text + length, *at = text;
-	char head[128];
+	char head[128], stream;
 	int partial;
 	struct timespec now;
 
-	for (int words = 0; words < 2; words++) {
-		at = memchr(at, ' ', (size_t)(end - at));
-		if (!at++)
-			return;
-	}
-	if (end - at < 2)
+	at = memchr(at, ' ', length);
+	if (!at || end - at < 10) /* " stdout F " */
 		return;
-	partial = *at == 'P';
-	at += 2;
-	if (unfinished && unfinished != log) {
+	stream = at[4];
+	at = memchr(at + 1, ' ', (size_t)(end - at - 1));
+	if (!at || end - at < 3)
+		return;
+	partial = at[1] == 'P';
+	at += 3;
+	if (unfinished && (unfinished != log || unfinished_stream != stream)) {
 		out("\n", 1);
 		unfinished = NULL;
 	}
@@ -107,6 +108,7 @@ static void line(struct log *log, char *text, size_t length)
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		out(head, (size_t)snprintf(head, sizeof head, "[%5ld.%06ld] %s: ", (long)now.tv_sec, now.tv_nsec / 1000, log->name));
 	}
+	unfinished_stream = stream;
 	unfinished = partial ? log : NULL;
 	*end = '\n';
 	out(at, (size_t)(end - at) + !partial);
@@ -329,7 +331,7 @@ int main(int argc, char **argv)
 			keep = -1;
 			if (escape)
 				syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-		} else if ((asked || first >= 0) && !halting) {
+		} else if ((asked || (apps && first >= 0)) && !halting) {
 			halting = 1;
 			if (start(halt) < 0 && keep >= 0) {
 				close(keep);

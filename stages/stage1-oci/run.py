@@ -35,7 +35,7 @@ from rktpy.log import set_debug
 from rktpy.pod.limits import limit_groups
 from rktpy.pod.network import connect
 from rktpy.pod.pod import load_pod
-from rktpy.stage1.oci.app import POST_STOP, PRE_START, Prepared, Surroundings, prepare_app, require_no_terminal
+from rktpy.stage1.oci.app import POST_STOP, PRE_START, Prepared, Surroundings, check_streams, prepare_app
 from rktpy.stage1.oci.conmon import conmon_program, create_container
 from rktpy.stage1.oci.containers import run_handler, start_container
 from rktpy.stage1.oci.ending import end_pod
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
     if pod.private_users:
         raise Stage1Error("stage1-oci does not support private users (try --stage1=systemd)")
     for app in pod.apps:
-        require_no_terminal(app)
+        check_streams(app)
     runtime = chosen_runtime()
     if arguments.is_set("dry-run"):
         from rktpy.stage1.oci.dry_run import print_bundles

@@ -46,7 +46,7 @@ class Runtime(Record):
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of an operation, for the pod in the working directory."""
-        return [self.program, *self.arguments, "--root", STATE, *arguments]
+        return [self.program, *self.arguments, "--root", absolute(STATE), *arguments]
 
     def save(self) -> None:
         """Write down which runtime the pod in the working directory has. Raises OSError."""
@@ -94,6 +94,16 @@ def _known(program: str) -> Runtime:
             # It takes nothing but a pure v2.
             return Runtime(program, ("--cgroup-manager=disabled",), f"{name} uses no control groups of version 1")
     return Runtime(program)
+
+
+def absolute(path: str) -> str:
+    """A file of the pod in the working directory, for a program that goes elsewhere (crun, into the bundle).
+
+    Left relative, which runc and conmon can do with, where the path could not be handed over: both write it into JSON, and conmon
+    takes a colon for a separator.
+    """
+    here = os.getcwd()
+    return path if ":" in here or not here.isascii() else f"{here}/{path}"
 
 
 def find_program(name: str) -> str:

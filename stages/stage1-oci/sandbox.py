@@ -11,7 +11,7 @@ from rktpy.linux.syscalls import pidfd_open
 from rktpy.record import Record
 from rktpy.stage1.oci.bundle import Membership, sandbox_config, write_bundle
 from rktpy.stage1.oci.paths import OCI, SANDBOX, SANDBOX_BUNDLE
-from rktpy.stage1.oci.runtime import Runtime, call, execute
+from rktpy.stage1.oci.runtime import Runtime, absolute, call, execute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def create_sandbox(pod: Pod, runtime: Runtime, groups: Subtree) -> Sandbox:
     pid_file = f"{OCI}/sandbox.pid"
     reader, keep = os.pipe2(os.O_CLOEXEC)
     try:
-        command = runtime.command("create", "--bundle", SANDBOX_BUNDLE, "--pid-file", pid_file, SANDBOX)
+        command = runtime.command("create", "--bundle", absolute(SANDBOX_BUNDLE), "--pid-file", absolute(pid_file), SANDBOX)
         _create(command, reader, groups if runtime.without_groups else None)
     except BaseException:
         os.close(keep)
