@@ -274,6 +274,21 @@ used longer ago than the grace period; --grace-period=0s removes them at once.""
         ),
     ),
     Command(
+        ("image", "push"),
+        "push IMAGE docker://HOST/NAME[:TAG]",
+        "Push a stored OCI image to a registry",
+        _IMAGE_NAMES
+        + """
+
+The image is pushed as it was fetched, with the signatures kept beside it, and its name and digest there are printed. Of an
+image for several platforms the store has one, and pushes that.""",
+        (
+            *flags.PROGRESS,
+            ("with-signatures", "bool", "true", "push the image's signatures too"),
+        ),
+        added=True,
+    ),
+    Command(
         ("image", "render"),
         "render IMAGE DIRECTORY",
         "Unpack a stored image as an app would see it",
