@@ -8,10 +8,18 @@ from __future__ import annotations
 
 from rktpy.errors import FormatError
 from rktpy.formats import jsondoc
-from rktpy.formats.oci.artifacts import ATTESTATIONS, BUNDLE_TYPE, DSSE_ENVELOPE, NOTATION_TYPE, SIGNATURES, empty_descriptor
+from rktpy.formats.oci.artifacts import (
+    ATTESTATIONS,
+    BUNDLE_TYPE,
+    DSSE_ENVELOPE,
+    NOTATION_TYPE,
+    SIGNATURES,
+    SIMPLE_SIGNATURE,
+    empty_descriptor,
+)
 from rktpy.formats.oci.digest import sha256_digest
 from rktpy.formats.oci.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
-from rktpy.formats.trust.evidence import BUNDLE, NOTATION
+from rktpy.formats.trust.evidence import BUNDLE, NOTATION, SIMPLE_SIGNING
 from rktpy.record import Record
 
 TYPE_CHECKING = False
@@ -23,7 +31,11 @@ if TYPE_CHECKING:
     from rktpy.formats.oci.manifest import Manifest
     from rktpy.formats.trust.evidence import Evidence
 
-_REFERRERS = {BUNDLE: ("bundle", BUNDLE_TYPE), NOTATION: ("envelope", NOTATION_TYPE)}
+_REFERRERS = {
+    BUNDLE: ("bundle", BUNDLE_TYPE),
+    NOTATION: ("envelope", NOTATION_TYPE),
+    SIMPLE_SIGNING: ("signature", SIMPLE_SIGNATURE),
+}
 
 
 class Referrer(Record):
@@ -36,12 +48,12 @@ class Referrer(Record):
 
 
 def is_referrer(evidence: Evidence) -> bool:
-    """Whether this is kept as a referrer (and not under cosign's tags, or in a lookaside)."""
+    """Whether this is kept as a referrer (and not under cosign's tags)."""
     return evidence.family in _REFERRERS
 
 
 def referrer_of(evidence: Evidence, subject: dict[str, Any], size: int) -> Referrer:
-    """The referrer for a bundle or a Notary Project signature of the image that the descriptor ``subject`` names.
+    """The referrer for a bundle, a Notary Project or a simple signature of the image that the descriptor ``subject`` names.
 
     ``size`` is that of the blob in bytes. Raises :class:`FormatError` for evidence without its blob.
     """

@@ -274,6 +274,25 @@ used longer ago than the grace period; --grace-period=0s removes them at once.""
         ),
     ),
     Command(
+        ("image", "load"),
+        "load FILE",
+        "Take images from a file that image save wrote",
+        """FILE is an OCI archive, written by "image save" or another tool, or an ACI. Its images are checked, judged by the trust
+policy under the names that they have in it, with the signatures that it holds, and their IDs are printed.""",
+        (
+            ("full", "bool", "false", "print whole image IDs"),
+            ("name", "string", "", "take only the image of this name"),
+            (
+                "platform",
+                "string",
+                "",
+                "os/architecture[/variant] to choose from images for many platforms; this machine's if empty",
+            ),
+            ("render", "bool", "true", "unpack the images at once"),
+        ),
+        added=True,
+    ),
+    Command(
         ("image", "push"),
         "push IMAGE docker://HOST/NAME[:TAG]",
         "Push a stored OCI image to a registry",
@@ -300,6 +319,22 @@ image for several platforms the store has one, and pushes that.""",
         "rm IMAGE...",
         "Remove images from the store",
         _IMAGE_NAMES,
+    ),
+    Command(
+        ("image", "save"),
+        "save --output=FILE IMAGE...",
+        "Write stored images and their signatures to a file",
+        _IMAGE_NAMES
+        + """
+
+OCI images go into an OCI archive under the names they were fetched by; "image load", skopeo and podman read it. An ACI is
+written as it is stored, and its signature beside it, to FILE.asc. The file depends on images and signatures alone.""",
+        (
+            ("output", "string", "", "file to write"),
+            *flags.OVERWRITE,
+            ("with-signatures", "bool", "true", "write the images' signatures too"),
+        ),
+        added=True,
     ),
     Command(
         ("image", "verify"),

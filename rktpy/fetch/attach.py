@@ -19,7 +19,7 @@ from rktpy.formats.oci.manifest import Manifest
 from rktpy.formats.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from rktpy.formats.oci.parse import parse_manifest_document
 from rktpy.formats.trust import attachments
-from rktpy.formats.trust.evidence import COSIGN
+from rktpy.formats.trust.evidence import BUNDLE, COSIGN, NOTATION
 from rktpy.log import debug
 
 TYPE_CHECKING = False
@@ -48,7 +48,7 @@ def attach(session: Session, subject: dict[str, Any], found: Iterable[Evidence],
         group = [one for one in found if one.family == COSIGN and attachments.cosign_suffix(one) == suffix]
         if group:
             said += _add_to_tag(session, cosign_tag(subject["digest"], suffix), subject, group, read)
-    group = [one for one in found if attachments.is_referrer(one)]
+    group = [one for one in found if one.family in (BUNDLE, NOTATION)]
     if group:
         said += _refer(session, subject, group, read)
     return said

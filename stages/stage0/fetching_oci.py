@@ -50,11 +50,11 @@ def from_transport(g: Globals, store: Store, reference: OCIReference, options: F
             return unchanged
     debug("image", f'remote fetching from URL "{reference.text}"')
     if not options.render:
-        return _add(g, store, _pull(g, store, reference, platform, options, None), reference)
+        return add_pulled(g, store, _pull(g, store, reference, platform, options, None), reference)
     with store.stream_tree() as tree:
         pulled = _pull(g, store, reference, platform, options, tree)
         tree.wait()
-        image_id = _add(g, store, pulled, reference)
+        image_id = add_pulled(g, store, pulled, reference)
         tree.publish(image_id)
     return image_id
 
@@ -98,8 +98,13 @@ def _judge(g: Globals, image_id: str, name: str) -> None:
     decide(Image(image_id, "oci", name), (), (), states={}, insecure_image=g.insecure.image, now=int(time.time())).require()
 
 
-def _add(g: Globals, store: Store, pulled: PulledImage, reference: OCIReference) -> str:
-    """Judge what was pulled and write its record; the image ID."""
+def add_pulled(
+    g: Globals, store: Store, pulled: PulledImage, reference: OCIReference, archive: OCIArchiveReference | None = None
+) -> str:
+    """Judge what was pulled and write its record; the image ID.
+
+    ``archive`` is where it comes from if that is not where ``reference`` names (``image load``).
+    """
     _judge(g, pulled.image_id, reference.text)
     manifest = runnable_view(pulled, reference)
     blobs = [pulled.manifest_digest, pulled.config_digest, *[layer.digest for layer in pulled.layers]]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rktpy.errors import FormatError
 from rktpy.formats.oci.manifest import Manifest
+from rktpy.formats.openpgp import dearmor
 from rktpy.formats.oci.parse import MAX_DOCUMENT, parse_manifest_document
-from rktpy.formats.trust.evidence import FAMILIES, MAX_SIZE, Evidence
+from rktpy.formats.trust.evidence import DETACHED, FAMILIES, MAX_SIZE, Evidence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,14 +46,33 @@ def read_evidence(store: Store, digest: str) -> bytes:
     return store.read_blob(digest, MAX_SIZE)
 
 
+def detached_signature(store: Store, record: ImageRecord) -> bytes | None:
+    """The detached signature over an ACI as it is stored, or None; several are put together to one file."""
+    kept = [Evidence.from_dict(one) for one in record.evidence if one.get("family") == DETACHED]
+    found = [read_evidence(store, one.blob("signature")) for one in kept]
+    if len(found) > 1:
+        return b"".join([dearmor(data, "stored signature") for data in found])
+    return found[0] if found else None
+
+
+def keep_detached(store: Store, record: ImageRecord, signature: bytes, facts: Iterable[dict[str, Any]]) -> None:
+    """Keep a detached signature over an ACI as it is stored, and what is known of it. Raises :class:`StoreError`."""
+    one = Evidence(DETACHED, "", "application/pgp-signature", (("signature", store.put_blob(signature)),))
+    _keep(store, record, [one], list(facts))
+
+
 def keep(store: Store, record: ImageRecord, added: Iterable[Evidence]) -> None:
     """Keep signatures whose blobs are in the store beside an image. Raises :class:`StoreError`."""
     added = list(added)
-    if not added:
-        return
+    if added:
+        _keep(store, record, added, [])
+
+
+def _keep(store: Store, record: ImageRecord, added: list[Evidence], facts: list[dict[str, Any]]) -> None:
+    documents = [*[one.to_dict() for one in added], *facts]
     blobs = [digest for one in added for _role, digest in one.blobs]
     changed = record.replace(
         blobs=tuple(dict.fromkeys([*record.blobs, *blobs])),
-        evidence=tuple([*record.evidence, *[one.to_dict() for one in added if one.to_dict() not in record.evidence]]),
+        evidence=tuple([*record.evidence, *[one for one in documents if one not in record.evidence]]),
     )
     store.add_image(changed, store.manifest_bytes(record.id))
