@@ -52,8 +52,11 @@ GLOBAL: tuple[Flag, ...] = (
     ("memprofile", "string", "", "write a memory profile of this command to the file"),
     ("system-config", "directory", SYSTEM_CONFIG, "directory of the distribution's configuration"),
     ("trust-keys-from-https", "bool", "false", "trust keys that were found over https without asking"),
+    ("trust-policy", "directory", "", "policy.json to use in place of the configured one (see rktpy-policy.json(5))"),
     ("user-config", "directory", "", "directory of the user's configuration"),
 )
+
+EXPLAIN: tuple[Flag, ...] = (("explain", "bool", "false", "show on standard error how trust in the images was decided"),)
 
 STAGE1: tuple[Flag, ...] = (
     ("stage1", "stage1", "", "stage1 that comes with rktpy, by its short name (systemd, fly)"),

@@ -1,7 +1,7 @@
 """Whether the name in a signature is a name of the image that is wanted (``signedIdentity``).
 
-Source: containers-policy.json(5) and containers/image ``signature/policy_reference_match.go``. Images from directories and archives
-have no name in a registry; for them only ``exactReference`` and ``exactRepository`` can hold.
+Source: containers-policy.json(5) and containers/image ``signature/policy_reference_match.go``. Images from directories and
+archives have no name in a registry; for them only ``exactReference`` and ``exactRepository`` can hold.
 
 Hot-path module.
 """

@@ -33,16 +33,20 @@ def key_states(layout: Layout, keystore: Keystore, keys: tuple[TrustedKey, ...],
     states: dict[str, KeyState] = {}
     for key in keys:
         if key.fingerprint in signers:
-            data = keystore.read(key)
-            digest = hash_of("sha256", data)
-            state = _known(layout, key.fingerprint, digest)
-            if state is None:
-                from rktpy.trust.openpgp import examine
-
-                state = examine(data)
-                _remember(layout, key.fingerprint, digest, state)
-            states[key.fingerprint] = state
+            states[key.fingerprint] = key_state(layout, key.fingerprint, keystore.read(key))
     return states
+
+
+def key_state(layout: Layout, fingerprint: str, data: bytes) -> KeyState:
+    """The state of the key with this fingerprint in the key file ``data``. Raises TrustUndecided when GnuPG cannot be run."""
+    digest = hash_of("sha256", data)
+    state = _known(layout, fingerprint, digest)
+    if state is None:
+        from rktpy.trust.openpgp import examine
+
+        state = examine(data)
+        _remember(layout, fingerprint, digest, state)
+    return state
 
 
 def _known(layout: Layout, fingerprint: str, digest: str) -> KeyState | None:
