@@ -363,7 +363,7 @@ def test_decisions() -> None:
     assert ask(oci, good) == REJECTED
     assert ask(oci, insecure=True) == ACCEPTED
     assert ask(Image("x", "odd", NAME), good) == UNDECIDED
-    with pytest.raises(TrustRejected, match="signature verification for docker images is not supported"):
+    with pytest.raises(TrustRejected, match="no trust policy says which docker images may run"):
         decide(oci, (), (), states={}, insecure_image=False, now=1).require()
     with pytest.raises(TrustUndecided):
         decide(Image("x", "odd", NAME), (), (), states={}, insecure_image=False, now=1).require()
