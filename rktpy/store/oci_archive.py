@@ -14,6 +14,7 @@ from rktpy.formats import jsondoc
 from rktpy.formats.tar import TarEntry
 from rktpy.formats.tar_write import TarWriter
 from rktpy.store import blobs
+from rktpy.store.images import evidence_blobs
 from rktpy.store.paths import split_digest
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ REF_NAME = "org.opencontainers.image.ref.name"
 def write_oci_archive(layout: Layout, record: ImageRecord, write: Callable[[bytes], object]) -> None:
     """Write one image through ``write``. Raises NotFoundError, StoreError, DigestMismatch for a damaged manifest."""
     entry = image_entry(layout, record, _tag(record))
-    write_layout(layout, [entry], [entry["digest"], *record.blobs], {}, write)
+    # Signatures would be blobs to which nothing in the layout refers.
+    stored = {entry["digest"], *record.blobs}.difference(evidence_blobs(record.evidence))
+    write_layout(layout, [entry], stored, {}, write)
 
 
 def image_entry(layout: Layout, record: ImageRecord, name: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from rktpy.formats.oci.parse import MAX_DOCUMENT, parse_manifest_document
 from rktpy.log import debug
 from rktpy.stage0.fetching import read_signature, signature_path, warn_insecure
 from rktpy.stage0.fetching_oci import add_pulled, wanted_platform
-from rktpy.stage0.images import find_or_fetch
+from rktpy.stage0.images import find_or_fetch, judge_name
 from rktpy.stage0.signatures import keep_detached
 
 TYPE_CHECKING = False
@@ -64,6 +64,7 @@ def _load_one(g: Globals, store: Store, path: str, name: str, digest: str, optio
     archive = OCIArchiveReference(path, name or f"@{digest}")
     reference = _reference(archive, name)
     debug("image", f"loading {reference.text} from {path}")
+    judge_name(g, reference.text)
     pulled = pull_oci_archive(path, f"@{digest}", wanted_platform(options.platform), store)
     image_id = add_pulled(g, store, pulled, reference, archive)
     if options.render:

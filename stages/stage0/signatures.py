@@ -70,9 +70,5 @@ def keep(store: Store, record: ImageRecord, added: Iterable[Evidence]) -> None:
 
 def _keep(store: Store, record: ImageRecord, added: list[Evidence], facts: list[dict[str, Any]]) -> None:
     documents = [*[one.to_dict() for one in added], *facts]
-    blobs = [digest for one in added for _role, digest in one.blobs]
-    changed = record.replace(
-        blobs=tuple(dict.fromkeys([*record.blobs, *blobs])),
-        evidence=tuple([*record.evidence, *[one for one in documents if one not in record.evidence]]),
-    )
-    store.add_image(changed, store.manifest_bytes(record.id))
+    # The store unites them with those that are there.
+    store.add_image(record.replace(evidence=tuple(documents)), store.manifest_bytes(record.id))
