@@ -339,6 +339,31 @@ written as it is stored, and its signature beside it, to FILE.asc. The file depe
         added=True,
     ),
     Command(
+        ("image", "sign"),
+        "sign --type=TYPE [--key=FILE | --local-user=USER] IMAGE",
+        "Sign an image",
+        _IMAGE_NAMES
+        + """ IMAGE may also be an ACI in a file.
+
+The signature is kept beside the image. TYPE is asc, a detached OpenPGP signature of an ACI; for OCI images it is simple (an
+OpenPGP signature in a lookaside storage), cosign (under the tag of cosign's old scheme), bundle (a sigstore bundle) or notation
+(of the Notary Project); several are separated by commas.""",
+        (
+            ("certificates", "string", "", "file with the PEM certificates of the key, its own first, for notation"),
+            ("expiry", "duration", "0s", "how long a notation signature is valid; for ever if 0"),
+            ("key", "string", "", "file with the private key: PEM, or a secret OpenPGP key"),
+            ("local-user", "string", "", "OpenPGP key of the GnuPG keyring to sign with"),
+            ("lookaside", "string", "", "directory for simple signatures; what registries.d says if empty"),
+            ("output", "string", "", "file to write a detached signature to"),
+            *flags.OVERWRITE,
+            ("passphrase-file", "string", "", "file whose first line is the passphrase of the key"),
+            ("push", "bool", "false", "push the signatures to the registry"),
+            ("reference", "string", "", "docker://HOST/NAME[:TAG] to sign the image for; where it was fetched from if empty"),
+            ("type", "string", "", "kinds of signatures, separated by commas: asc, simple, cosign, bundle, notation"),
+        ),
+        added=True,
+    ),
+    Command(
         ("image", "verify"),
         "verify [--signatures] IMAGE...",
         "Check the unpacked trees of images",

@@ -49,15 +49,16 @@ def push(g: Globals, store: Store, image_id: str, target: str, *, signatures: bo
             session, manifest, store.blob_path, reference.tag, digest=digest, mounts=_mounts(record, reference), progress=shown
         )
         if signatures:
-            _attach(session, store, record, stored_evidence(record))
+            for place in _attach(session, store, record, stored_evidence(record)):
+                note("image", place)
     return f"docker://{reference.name}@{digest}"
 
 
-def push_signatures(g: Globals, store: Store, image_id: str, target: str, found: Iterable[Evidence]) -> None:
-    """Push signatures of an image to a repository that has the image. Raises as :func:`push`."""
+def push_signatures(g: Globals, store: Store, image_id: str, target: str, found: Iterable[Evidence]) -> list[str]:
+    """Push signatures of an image to a repository that has the image; what came of it. Raises as :func:`push`."""
     reference = registry_reference(target)
     with closing(open_push(open_client(g), reference, configuration(g))) as session:
-        _attach(session, store, store.record(image_id), found)
+        return _attach(session, store, store.record(image_id), found)
 
 
 def registry_reference(target: str) -> DockerReference:
@@ -74,14 +75,14 @@ def require_oci(record: ImageRecord, problem: str) -> None:
         raise InputError(f"image {record.name} ({record.id[:19]}) is an ACI, which {problem}")
 
 
-def _attach(session: Session, store: Store, record: ImageRecord, found: Iterable[Evidence]) -> None:
+def _attach(session: Session, store: Store, record: ImageRecord, found: Iterable[Evidence]) -> list[str]:
     found = list(found)
     simple = len([one for one in found if one.family == SIMPLE_SIGNING])
     if simple:
         note("image", f"not pushing {simple} simple signatures: their place is a lookaside, not the registry (image sign)")
     manifest = manifest_of(store, record)
-    for place in attach(session, subject_of(manifest, record), found, partial(read_evidence, store)):
-        note("image", f"signatures pushed to {place}")
+    places = attach(session, subject_of(manifest, record), found, partial(read_evidence, store))
+    return [f"signatures pushed to {place}" for place in places]
 
 
 def _mounts(record: ImageRecord, reference: DockerReference) -> list[str]:
