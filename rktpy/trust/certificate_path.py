@@ -166,7 +166,7 @@ def check_authority(certificate: Certificate, below: int, purpose: str) -> None:
 
 
 def check_certificate(certificate: Certificate, window: tuple[int, int]) -> None:
-    """Raise :class:`PathProblem` unless this is valid during the window, its key is strong and its critical extensions are known."""
+    """Raise :class:`PathProblem` unless valid during the window, with a strong key and no critical extension that is unknown."""
     name = name_of(certificate)
     starts, ends = validity(certificate)
     if window[0] < starts:
