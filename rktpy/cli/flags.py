@@ -174,6 +174,13 @@ MOUNT_VOLUME: tuple[Flag, ...] = (
     ),
 )
 
+TRUST_KEY: tuple[Flag, ...] = (
+    ("insecure-allow-http", "bool", "false", "allow http to find and fetch keys"),
+    ("prefix", "string", "", "image names that the key may sign"),
+    ("root", "bool", "false", "let the key sign all images"),
+    ("skip-fingerprint-review", "bool", "false", "do not ask whether the fingerprint is the expected one"),
+)
+
 UUID_FILE: tuple[Flag, ...] = (("uuid-file", "string", "", "file that holds the pod's UUID, in place of an argument"),)
 UUID_FILE_SAVE: tuple[Flag, ...] = (("uuid-file-save", "string", "", "file to write the pod's UUID to"),)
 FORMAT: tuple[Flag, ...] = (("format", "format", "", "json or json-pretty; a table or key=value lines if empty"),)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rktpy.fetch.http import Client
     from rktpy.fetch.sink import Sink
 
-MEDIA_TYPE = "application/pgp-encrypted"
+MEDIA_TYPE = "application/pgp-signature"
 # Beyond those that are looked at: how many more are counted, so that it can be said that there are more.
 _COUNTED = 1
 

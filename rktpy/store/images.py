@@ -41,7 +41,7 @@ def add(layout: Layout, record: ImageRecord, manifest: bytes) -> ImageRecord:
     labels = tuple([NameValue(label.name, label.value) for label in record.labels])
     record = record.replace(labels=labels, import_time=record.import_time or time.time_ns())
     with locks.acquire(layout.records_lock, exclusive=True):
-        for digest in (*record.blobs, *_evidence_blobs(record.evidence)):
+        for digest in (*record.blobs, *evidence_blobs(record.evidence)):
             try:
                 stat(layout.blob(digest))
             except FileNotFoundError:
@@ -60,7 +60,7 @@ def add(layout: Layout, record: ImageRecord, manifest: bytes) -> ImageRecord:
                 evidence=_there(layout, united_evidence(old.evidence, record.evidence)),
                 index_digest=record.index_digest or old.index_digest,
             )
-        record = record.replace(blobs=tuple(dict.fromkeys([*record.blobs, *_evidence_blobs(record.evidence)])))
+        record = record.replace(blobs=tuple(dict.fromkeys([*record.blobs, *evidence_blobs(record.evidence)])))
         write_durably(layout, layout.manifest(record.id), manifest, RECORD_MODE)
         write_durably(layout, layout.image(record.id), record.to_bytes(), RECORD_MODE)
         _give_way(layout, record)
@@ -76,7 +76,7 @@ def united_evidence(old: tuple[dict[str, Any], ...], new: tuple[dict[str, Any], 
     return (new + tuple([one for one in old if one not in new]))[:MAX_EVIDENCE]
 
 
-def _evidence_blobs(evidence: tuple[dict[str, Any], ...]) -> list[str]:
+def evidence_blobs(evidence: tuple[dict[str, Any], ...]) -> list[str]:
     """The digests of the blobs that signatures are kept in (:class:`rktpy.formats.trust.evidence.Evidence`)."""
     found: list[str] = []
     for one in evidence:
@@ -88,7 +88,7 @@ def _evidence_blobs(evidence: tuple[dict[str, Any], ...]) -> list[str]:
 
 def _there(layout: Layout, evidence: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
     """Those signatures whose blobs are in the store: one found earlier may be damaged, and is no reason to refuse the image."""
-    return tuple([one for one in evidence if all(blob_size(layout, digest) is not None for digest in _evidence_blobs((one,)))])
+    return tuple([one for one in evidence if all(blob_size(layout, digest) is not None for digest in evidence_blobs((one,)))])
 
 
 def _give_way(layout: Layout, winner: ImageRecord) -> None:

@@ -215,7 +215,7 @@ def decide_image(
     facts = tuple([SignatureFact.from_dict(one) for one in evidence if one.get("family") == OPENPGP])
     store_of_keys = keystore(g)
     keys = store_of_keys.keys_for(image.name)
-    states = key_states(store.layout, store_of_keys, keys, [fact.signer for fact in facts])
+    states = key_states(store.layout, store_of_keys, keys, [fact.signer for fact in facts], fresh=fresh)
     return decide(image, facts, keys, states=states, insecure_image=False, now=now)
 
 

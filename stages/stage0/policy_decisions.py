@@ -152,6 +152,7 @@ class _Gatherer:
         self._image = image
         self._documents = evidence
         self._kept = kept
+        self._fresh = fresh
         self._evidence: tuple[Evidence, ...] | None = None
         self._files: dict[KeySource, bytes] = {}
         self.facts = Facts(store.layout, image.id, kept.facts, fresh=fresh)
@@ -216,7 +217,7 @@ class _Gatherer:
                 for key in openpgp.parse_public_keys(data, source.path or f"{requirement.path}.keyData"):
                     keys.append(TrustedKey(key.fingerprint, "", source.path or "the policy"))
                     if key.fingerprint in signers:
-                        states[key.fingerprint] = key_state(layout, key.fingerprint, data)
+                        states[key.fingerprint] = key_state(layout, key.fingerprint, data, fresh=self._fresh)
             return Findings(signatures=signatures, keys=tuple(keys), states=states)
         store_of_keys = keystore(self._g)
         below = requirement.prefix
@@ -227,7 +228,9 @@ class _Gatherer:
                 if not below or key.prefix == below or key.prefix.startswith(below + "/")
             ]
         )
-        return Findings(signatures=signatures, keys=trusted, states=key_states(layout, store_of_keys, trusted, signers))
+        return Findings(
+            signatures=signatures, keys=trusted, states=key_states(layout, store_of_keys, trusted, signers, fresh=self._fresh)
+        )
 
 
 def _key_file(source: KeySource) -> bytes:
