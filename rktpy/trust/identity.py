@@ -27,7 +27,7 @@ def matches(identity: Identity, image_reference: str, signed_reference: str) -> 
     try:
         signed = parse_image_name(signed_reference)
     except UsageError as error:
-        return f"the signature names {shown(signed_reference)!r}: {error}"
+        return f"the signature names '{shown(signed_reference)}': {error}"
     if not _has_version(signed_reference):
         # parse_image_name adds the tag that a user means by none; a signature means none.
         signed = signed.replace(tag="")

@@ -30,7 +30,8 @@ def key_states(
 ) -> dict[str, KeyState]:
     """The state of those of the trusted ``keys`` whose fingerprints are among ``signers``, by fingerprint.
 
-    With ``fresh`` GnuPG is asked, whatever is remembered. Raises ConfigError for a key file that is not what its name promises, TrustUndecided when GnuPG is needed and cannot be run.
+    With ``fresh`` GnuPG is asked, whatever is remembered. Raises ConfigError for a key file that is not what its name promises,
+    TrustUndecided when GnuPG is needed and cannot be run.
     """
     states: dict[str, KeyState] = {}
     for key in keys:

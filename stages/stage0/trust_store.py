@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class ListedKey(Record):
     """A trusted key. ``prefix`` is empty for a root key; ``expires`` in seconds since the epoch, 0 for never.
 
-    ``problem`` says why nothing that it signed is accepted now (it has expired, was revoked, cannot be read); empty if it is good.
+    ``problem`` says why nothing that it signed is accepted now (it has expired, was revoked, cannot be read), else it is empty.
     """
 
     fingerprint: str
