@@ -44,6 +44,7 @@ class Image(Record):
     """What is being decided about. ``name`` is the logical name: the appc name, or the reference text of an OCI image.
 
     ``digest``, ``media_type`` and ``size`` (bytes) are those of an OCI image's manifest: what its signatures must be about.
+    ``index`` is the digest of the index that the manifest was picked from, empty if it was none.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Image(Record):
     digest: str = ""
     media_type: str = ""
     size: int = 0
+    index: str = ""
 
 
 class SignatureFact(Record):
