@@ -8,8 +8,6 @@ Hot-path module.
 
 from __future__ import annotations
 
-import time
-
 from rktpy.errors import FormatError
 
 BOOLEAN = 0x01
@@ -127,7 +125,7 @@ class Element:
             raise self.refuse("is not a date")
         if hour > 23 or minute > 59 or second > 59 or year < 1970:
             raise self.refuse("is not a time of this epoch")
-        seconds = _days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second
+        seconds = days_since_epoch(year, month, day) * 86400 + hour * 3600 + minute * 60 + second
         return seconds, int(fraction[1:7].ljust(6, b"0")) if fraction else 0
 
 
@@ -217,13 +215,22 @@ def _read(data: bytes, at: int, what: str, path: str) -> tuple[Element, int]:
     return Element(tag, data[at:end], data[start:end], what, path), end
 
 
-def _days(year: int, month: int, day: int) -> int:
-    """Days since 1970-01-01 in the Gregorian calendar, counted with years that begin in March."""
+def days_since_epoch(year: int, month: int, day: int) -> int:
+    """Days since 1970-01-01 in the Gregorian calendar, by the trick of years that begin in March."""
     year -= month <= 2
     of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
     return year * 365 + year // 4 - year // 100 + year // 400 + of_year - 719468
 
 
-def utc(seconds: int) -> str:
-    """A time in seconds since the epoch as a person reads it (``2024-05-06T07:08:09Z``)."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+def encode_oid(dotted: str) -> bytes:
+    """The encoding of an OBJECT IDENTIFIER given as dotted numbers."""
+    first, second, *rest = [int(arc) for arc in dotted.split(".")]
+    content = b""
+    for arc in (first * 40 + second, *rest):
+        part = bytes((arc & 0x7F,))
+        arc >>= 7
+        while arc:
+            part = bytes((arc & 0x7F | 0x80,)) + part
+            arc >>= 7
+        content += part
+    return encode(OID, content)

@@ -126,6 +126,7 @@ def _place_of_duplicate(text: str, start: int) -> str:
 
 
 def _duplicate_below(value: Any, path: str) -> str | None:
+    inner: list[tuple[str, Any]]
     if isinstance(value, _Pairs):
         if len({name for name, _member in value}) != len(value):
             return path

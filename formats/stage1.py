@@ -103,6 +103,7 @@ JOURNAL_DIR = "var/log/journal"  # below it a directory named by the pod's UUID 
 _UNITS_OF_APPS = ("handlers", "iomux")  # templates, with the app's name behind an @
 READY_FILE = "rkt/supervisor-status"
 RESOLV_CONF = "etc/rkt-resolv.conf"
+METADATA_FILE = "rkt/metadata"  # the variable that tells apps of the metadata service, known only when the network is up
 HOSTS = "etc/rkt-hosts"
 HOSTS_FALLBACK = "etc/hosts-fallback"
 

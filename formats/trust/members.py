@@ -34,6 +34,11 @@ def join(path: str, name: str | int) -> str:
     return f"{path}.{word}" if path else word
 
 
+def as_object(value: Any) -> dict[str, Any] | None:
+    """``value`` if it is a JSON object, else None."""
+    return value if type(value) is dict else None  # pyright: ignore[reportUnknownVariableType]
+
+
 class Members:
     """The members of one object. Each is taken by name; :meth:`end` refuses what is left.
 
@@ -112,7 +117,7 @@ class Members:
         """The one of ``names`` that is there; more or fewer are an error."""
         found = self.at_most_one_of(*names)
         if not found:
-            self.fail("", f"needs exactly one of {', '.join(names)}" if len(names) > 1 else f"needs {names[0]}")
+            self.fail("", f"needs exactly one of {', '.join(names)}")
         return found
 
     def at_most_one_of(self, *names: str) -> str:

@@ -45,7 +45,7 @@ def parse_requirement(value: Any, what: str, path: str, *, aci: bool) -> Require
     kind = members.text("type")
     read = _READERS.get(kind)
     if read is None:
-        members.fail("type", f"{shown(kind)!r} is no type of requirement")
+        members.fail("type", f"'{shown(kind)}' is no type of requirement")
     if aci and kind not in _FOR_ACI:
         members.fail("type", f"{kind} says nothing about ACIs (use {_TRUSTED_KEYS})")
     if not aci and kind == _TRUSTED_KEYS:
@@ -58,7 +58,7 @@ def parse_requirement(value: Any, what: str, path: str, *, aci: bool) -> Require
 def _signed_by(members: Members) -> Requirement:
     kind = members.text("keyType")
     if kind != "GPGKeys":
-        members.fail("keyType", f"{shown(kind)!r} is not supported (only GPGKeys is)")
+        members.fail("keyType", f"'{shown(kind)}' is not supported (only GPGKeys is)")
     return SignedBy(members.path, _keys(members, several_data=False), _identity(members, Identity()))
 
 
@@ -207,7 +207,7 @@ def _identity(members: Members, default: Identity) -> Identity:
                 inner.fail(name, problem)
         identity = Identity(kind, prefix=prefix, signed_prefix=signed)
     else:
-        inner.fail("type", f"{shown(kind)!r} is no way to compare identities")
+        inner.fail("type", f"'{shown(kind)}' is no way to compare identities")
     inner.end()
     return identity
 

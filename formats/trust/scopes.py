@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from rktpy.errors import UsageError
 from rktpy.formats.aci.types import is_ac_identifier
-from rktpy.formats.oci.image_name import parse_host, parse_image_name
+from rktpy.formats.oci.image_name import ImageName, parse_host, parse_image_name
 
 DOCKER = "docker"
 ACI = "aci"
@@ -106,3 +106,27 @@ def aci_problem(scope: str) -> str:
     if not is_ac_identifier(scope) or any(part in ("", ".", "..") for part in scope.split("/")):
         return "is not an image name"
     return ""
+
+
+def docker_scopes(image: ImageName) -> list[str]:
+    """The scopes that speak of a name in a registry, the most specific first, without "".
+
+    Where a digest is given the tag only informs. Source: containers/image ``docker/policyconfiguration``; registries.d has the
+    same scopes.
+    """
+    scopes = [(image.replace(tag="") if image.digest else image).text, *parent_scopes(image.name)]
+    # Wildcards are for names of hosts, without their port; an address has no subdomains.
+    domain = "" if image.host.startswith("[") else image.host.partition(":")[0]
+    while "." in domain:
+        domain = domain.partition(".")[2]
+        scopes.append(f"*.{domain}")
+    return scopes
+
+
+def parent_scopes(name: str) -> list[str]:
+    """``a/b/c`` -> itself, ``a/b``, ``a``. The root directory of a path is left out: policies cannot name it."""
+    scopes: list[str] = []
+    while name:
+        scopes.append(name)
+        name = name.rpartition("/")[0]
+    return scopes

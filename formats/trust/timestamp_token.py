@@ -48,11 +48,11 @@ class Token(Record):
     """What a time-stamp token says.
 
     ``imprint_hash`` and ``imprint`` are the hash function and digest of the stamped bytes; ``seconds`` and ``microseconds`` the
-    time since the epoch; ``accuracy`` is in microseconds. ``info`` is the signed ``TSTInfo``, ``digest`` its hash
-    (``digest_hash``) by the signed attributes, ``signed`` the bytes that ``signature`` is over. ``certificate_hash`` and
-    ``certificate_digest`` name the signer's certificate, ``certificate_issuer`` is its serial number and DER issuer when they are
-    told beside it. The signer is also named by ``serial_issuer`` or by ``key_identifier`` (subject key identifier); one of these
-    two is empty. ``algorithm`` is the signature algorithm's OID.
+    time since the epoch; ``accuracy`` is in microseconds (0 also when it is not stated). ``info`` is the signed
+    ``TSTInfo``, ``digest`` its hash (``digest_hash``) by the signed attributes, ``signed`` the bytes that ``signature`` is over.
+    ``certificate_hash`` and ``certificate_digest`` name the signer's certificate, ``certificate_issuer`` is its serial number
+    and DER issuer when they are told beside it. The signer is also named by ``serial_issuer`` or by ``key_identifier`` (subject
+    key identifier); one of these two is empty. ``algorithm`` is the signature algorithm's OID.
     """
 
     imprint_hash: str
@@ -60,6 +60,7 @@ class Token(Record):
     seconds: int
     microseconds: int
     accuracy: int
+    accuracy_stated: bool
     policy: str
     serial: int
     info: bytes
@@ -174,6 +175,7 @@ def _tst_info(content: Element, what: str) -> dict[str, Any]:
         "seconds": seconds,
         "microseconds": microseconds,
         "accuracy": _accuracy(accuracy) if accuracy else 0,
+        "accuracy_stated": accuracy is not None,
         "policy": policy,
         "serial": serial,
         "info": content.content,
@@ -324,3 +326,12 @@ def _algorithm(element: Element) -> tuple[str, PssParameters | None]:
 def _empty(null: Element) -> None:
     if null.content:
         raise null.refuse("is not a DER NULL")
+
+
+def request(hash_name: str, digest: bytes) -> bytes:
+    """A TimeStampReq (RFC 3161 section 2.4.1) for a digest by ``hash_name``, that asks for the authority's certificates."""
+    oid = next(oid for oid, name in HASHES.items() if name == hash_name)
+    algorithm = der.encode(der.SEQUENCE, der.encode_oid(oid) + der.encode(der.NULL, b""))
+    imprint = der.encode(der.SEQUENCE, algorithm + der.encode(der.OCTET_STRING, digest))
+    version = der.encode(der.INTEGER, b"\x01")
+    return der.encode(der.SEQUENCE, version + imprint + der.encode(der.BOOLEAN, b"\xff"))

@@ -39,6 +39,8 @@ _ARGUMENTS = {
     "status": "pods",
     "stop": "pods running",
     "trust": "files",
+    "trust add": "files",
+    "trust explain": "images",
 }
 # Values of flags.
 _VALUES = {

@@ -172,6 +172,7 @@ To have it always, write the output to a file in /etc/bash_completion.d.""",
             ("render", "bool", "true", "unpack the image at once, while it arrives"),
             *flags.PULL_UPDATE,
             *flags.SIGNATURE,
+            *flags.EXPLAIN,
         ),
         images="plain",
     ),
@@ -242,6 +243,7 @@ can be fetched again.""",
             ("render", "bool", "true", "unpack the image at once, while it arrives"),
             *flags.PULL_UPDATE,
             *flags.SIGNATURE,
+            *flags.EXPLAIN,
         ),
         images="plain",
         listed=False,
@@ -288,9 +290,14 @@ used longer ago than the grace period; --grace-period=0s removes them at once.""
     ),
     Command(
         ("image", "verify"),
-        "verify IMAGE...",
+        "verify [--signatures] IMAGE...",
         "Check the unpacked trees of images",
-        _IMAGE_NAMES + "\n\nA tree that no longer has the content that was unpacked is rebuilt.",
+        _IMAGE_NAMES
+        + """
+
+A tree that no longer has the content that was unpacked is rebuilt. With --signatures every stored signature is verified
+again and the trust policy asked; the status is 254 if an image is refused.""",
+        (("signatures", "bool", "false", "verify the signatures too, believing nothing that is remembered of them"),),
     ),
     Command(
         ("list",),
@@ -341,6 +348,7 @@ the socket /run/rktpy/metadata-svc.sock, and their apps find the service by the 
             *flags.ISOLATORS,
             *flags.STREAMS,
             *flags.STRICT,
+            *flags.EXPLAIN,
         ),
         images="args",
         root=True,
@@ -369,6 +377,7 @@ the socket /run/rktpy/metadata-svc.sock, and their apps find the service by the 
             *flags.STREAMS,
             *flags.STRICT,
             *flags.UUID_FILE_SAVE,
+            *flags.EXPLAIN,
         ),
         images="args",
         root=True,
@@ -378,7 +387,7 @@ the socket /run/rktpy/metadata-svc.sock, and their apps find the service by the 
         "run-prepared UUID",
         "Run a prepared pod",
         "UUID is what prepare printed, or a unique prefix of it.",
-        (*flags.NETWORK, *flags.STRICT),
+        (*flags.NETWORK, *flags.STRICT, *flags.EXPLAIN),
         root=True,
     ),
     Command(
@@ -408,13 +417,62 @@ the socket /run/rktpy/metadata-svc.sock, and their apps find the service by the 
         "Trust a key to sign images",
         """KEY is a file or URL with an OpenPGP public key. It may then sign images whose names begin with PREFIX.
 
-Without KEY the keys that PREFIX announces are discovered. --root trusts the key for all images and needs a KEY.""",
+Without KEY the keys that PREFIX announces are discovered. --root trusts the key for all images and needs a KEY. What
+follows "trust" at once and is the name of a command below it is that command: a file of that name is ./list.""",
+        flags.TRUST_KEY,
+    ),
+    Command(
+        ("trust", "add"),
+        "add [--prefix=PREFIX] [--insecure-allow-http] [--skip-fingerprint-review] [--root] [KEY ...]",
+        "Trust a key to sign images",
+        'The same as "rktpy trust" with these flags.',
+        flags.TRUST_KEY,
+        added=True,
+        module="trust",
+    ),
+    Command(
+        ("trust", "explain"),
+        "explain IMAGE...",
+        "Show how trust in stored images is decided",
+        _IMAGE_NAMES
+        + """
+
+The policy is asked as it would be at a start, and everything that it looked at is shown: each requirement and each
+signature, with the reason. The status is 254 if an image is refused. "fetch --explain" shows it of an image that is not
+in the store.""",
+        (*flags.FORMAT,),
+        added=True,
+    ),
+    Command(
+        ("trust", "list"),
+        "list [PREFIX]",
+        "List the trusted keys",
+        """Prints the keys that may sign ACIs: fingerprint, scope (a name prefix, or root for all images), when the key expires,
+whether it was revoked, user ID and file. With PREFIX only those that may sign an image of that name.""",
+        (*flags.FORMAT, ("no-legend", "bool", "false", "leave out the line of column names")),
+        added=True,
+    ),
+    Command(
+        ("trust", "recheck"),
+        "recheck [--running]",
+        "Find images that would be refused today",
+        """Asks today's keys and policy about every stored image, or with --running about the images of running pods, and prints
+those that are refused, a line each with the reason. The status is 254 if there are any. What --insecure-options=image let
+in is refused like everything else.""",
+        (("running", "bool", "false", "look at the images of running pods instead of those in the store"),),
+        added=True,
+    ),
+    Command(
+        ("trust", "rm"),
+        "rm --prefix=PREFIX | --root FINGERPRINT...",
+        "Trust a key no longer",
+        """Removes the key with that fingerprint for PREFIX, or with --root the one for all images. A key of the distribution is
+masked by an empty file.""",
         (
-            ("insecure-allow-http", "bool", "false", "allow http to find and fetch keys"),
             ("prefix", "string", "", "image names that the key may sign"),
-            ("root", "bool", "false", "let the key sign all images"),
-            ("skip-fingerprint-review", "bool", "false", "do not ask whether the fingerprint is the expected one"),
+            ("root", "bool", "false", "the key that may sign all images"),
         ),
+        added=True,
     ),
     Command(
         ("version",),

@@ -232,7 +232,24 @@ def find_command(words: list[str]) -> tuple[Command, list[str]]:
             break
         rest = rest[:index] + rest[index + 1 :]
         command = found
+    else:
+        below = _below(command, rest[index : index + 1])
+        if below is not None:
+            return below, rest[:index] + rest[index + 1 :]
     return command, rest
+
+
+def _below(command: Command, words: list[str]) -> Command | None:
+    """The command below one that does something itself (``trust list``): only its whole name counts, and only as the next word.
+
+    Everything else is an argument, as it was before there were commands below.
+    """
+    if words:
+        path = (*command.path, words[0])
+        for other in COMMANDS:
+            if other.path == path:
+                return other
+    return None
 
 
 def _match(group: tuple[str, ...], word: str) -> Command | None:

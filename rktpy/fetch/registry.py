@@ -72,6 +72,11 @@ class Registry:
         for session in self._sessions:
             session.close()
 
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """The places to ask, the one that answered last first."""
+        return tuple(self._sessions)
+
     def head(self) -> str:
         """The digest of what the reference means now (of an index, if it is one); fetches nothing where that is possible."""
         if self._reference.digest:

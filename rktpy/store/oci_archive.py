@@ -14,6 +14,7 @@ from rktpy.formats import jsondoc
 from rktpy.formats.tar import TarEntry
 from rktpy.formats.tar_write import TarWriter
 from rktpy.store import blobs
+from rktpy.store.images import evidence_blobs
 from rktpy.store.paths import split_digest
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def write_oci_archive(layout: Layout, record: ImageRecord, write: Callable[[byte
     _add_bytes(archive, b"oci-layout", LAYOUT_FILE)
     _add_bytes(archive, b"index.json", jsondoc.dump(index))
     archive.add(TarEntry(b"blobs/", "dir", 0o755))
-    digests = sorted({manifest_digest, *record.blobs})
+    # Signatures would be blobs to which nothing in the layout refers.
+    digests = sorted({manifest_digest, *record.blobs}.difference(evidence_blobs(record.evidence)))
     for algorithm in sorted({split_digest(digest)[0] for digest in digests}):
         archive.add(TarEntry(b"blobs/%s/" % algorithm.encode(), "dir", 0o755))
     for digest in digests:

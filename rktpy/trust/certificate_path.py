@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509 import Certificate
 from cryptography.x509.oid import ExtensionOID
 
-from rktpy.formats.der import utc
+from rktpy.formats.rfc3339 import text_of
 
 MAX_LENGTH = 8
 #: How many signatures are checked before a search is given up: certificates can be arranged so that paths multiply.
@@ -38,7 +38,8 @@ _UNDERSTOOD = frozenset(
     )
 )
 
-_UNREADABLE = (
+#: What ``cryptography`` raises for bytes that it cannot read.
+UNREADABLE = (
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
@@ -62,7 +63,7 @@ def load(der: bytes, what: str) -> Certificate:
         certificate.issuer.public_bytes()
         certificate.subject.public_bytes()
         certificate.public_key()
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise PathProblem(f"{what} is not a certificate that can be read: {_printable(str(error))}") from None
     return certificate
 
@@ -166,13 +167,13 @@ def check_authority(certificate: Certificate, below: int, purpose: str) -> None:
 
 
 def check_certificate(certificate: Certificate, window: tuple[int, int]) -> None:
-    """Raise :class:`PathProblem` unless this is valid during the window, its key is strong and its critical extensions are known."""
+    """Raise :class:`PathProblem` unless valid during the window, with a strong key and no critical extension that is unknown."""
     name = name_of(certificate)
     starts, ends = validity(certificate)
     if window[0] < starts:
-        raise PathProblem(f"certificate {name} is not valid before {utc(starts)}")
+        raise PathProblem(f"certificate {name} is not valid before {text_of(starts)}")
     if window[1] > ends:
-        raise PathProblem(f"certificate {name} expired at {utc(ends)}")
+        raise PathProblem(f"certificate {name} expired at {text_of(ends)}")
     for extension in certificate.extensions:
         if extension.critical and extension.oid.dotted_string not in _UNDERSTOOD:
             raise PathProblem(

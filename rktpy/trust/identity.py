@@ -1,7 +1,7 @@
 """Whether the name in a signature is a name of the image that is wanted (``signedIdentity``).
 
-Source: containers-policy.json(5) and containers/image ``signature/policy_reference_match.go``. Images from directories and archives
-have no name in a registry; for them only ``exactReference`` and ``exactRepository`` can hold.
+Source: containers-policy.json(5) and containers/image ``signature/policy_reference_match.go``. Images from directories and
+archives have no name in a registry; for them only ``exactReference`` and ``exactRepository`` can hold.
 
 Hot-path module.
 """
@@ -27,7 +27,7 @@ def matches(identity: Identity, image_reference: str, signed_reference: str) -> 
     try:
         signed = parse_image_name(signed_reference)
     except UsageError as error:
-        return f"the signature names {shown(signed_reference)!r}: {error}"
+        return f"the signature names '{shown(signed_reference)}': {error}"
     if not _has_version(signed_reference):
         # parse_image_name adds the tag that a user means by none; a signature means none.
         signed = signed.replace(tag="")

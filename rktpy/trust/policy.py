@@ -5,8 +5,8 @@ specific scope counts. For ``docker`` these are, from the most to the least spec
 repository, each namespace above it, the host, wildcards for the domains above the host, and "" for the whole transport; for
 ``oci``, ``oci-archive`` and ``dir`` the path and each directory above it. What is found nowhere is judged by ``default``.
 
-ACIs have names of their own: the scopes of ``aci`` are prefixes of whole path components. Where ``aci`` is missing, or no scope of
-it fits, rkt's rule counts (a trusted key for the image's name) and not ``default``, which speaks of OCI images.
+ACIs have names of their own: the scopes of ``aci`` are prefixes of whole path components. Where ``aci`` is missing, or no scope
+of it fits, rkt's rule counts (a trusted key for the image's name) and not ``default``, which speaks of OCI images.
 
 Hot-path module.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 from rktpy.errors import UsageError
 from rktpy.formats.oci.image_name import ImageName, parse_image_name
 from rktpy.formats.trust.requirements import TrustedKeys
-from rktpy.formats.trust.scopes import ACI, DOCKER, PATH_TRANSPORTS
+from rktpy.formats.trust.scopes import ACI, DOCKER, PATH_TRANSPORTS, docker_scopes, parent_scopes
 from rktpy.record import Record
 
 TYPE_CHECKING = False
@@ -39,7 +39,7 @@ RKT_RULE = Rule("rkt's rule for ACIs", (TrustedKeys("rkt's rule for ACIs"),))
 def rule_for(policy: Policy, image_format: str, name: str) -> Rule:
     """The rule for an image. ``image_format`` is ``aci`` or ``oci``, ``name`` as in :class:`rktpy.trust.decision.Image`."""
     if image_format == ACI:
-        return _found(policy, ACI, [*_parents(name, "/"), ""]) or RKT_RULE
+        return _found(policy, ACI, [*parent_scopes(name), ""]) or RKT_RULE
     transport, scopes = scopes_of(name)
     return _found(policy, transport, [*scopes, ""]) or Rule("default", policy.default)
 
@@ -61,7 +61,7 @@ def scopes_of(name: str) -> tuple[str, list[str]]:
         image = docker_name(name)
         return transport, docker_scopes(image) if image is not None else []
     if transport in PATH_TRANSPORTS:
-        return transport, _parents(real_path(rest.partition(":")[0]), "/")
+        return transport, parent_scopes(real_path(rest.partition(":")[0]))
     return transport, []
 
 
@@ -74,26 +74,6 @@ def docker_name(name: str) -> ImageName | None:
     except UsageError:
         return None
     return image.replace(tag="") if image.digest else image
-
-
-def docker_scopes(image: ImageName) -> list[str]:
-    """The scopes that speak of a name in a registry, the most specific first, without ""."""
-    scopes = [image.text, *_parents(image.name, "/")]
-    # Wildcards are for names of hosts, without their port; an address has no subdomains.
-    domain = "" if image.host.startswith("[") else image.host.partition(":")[0]
-    while "." in domain:
-        domain = domain.partition(".")[2]
-        scopes.append(f"*.{domain}")
-    return scopes
-
-
-def _parents(name: str, separator: str) -> list[str]:
-    """``a/b/c`` -> itself, ``a/b``, ``a``. The root directory of a path is left out: policies cannot name it."""
-    scopes: list[str] = []
-    while name:
-        scopes.append(name)
-        name = name.rpartition(separator)[0]
-    return scopes
 
 
 def real_path(path: str) -> str:

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.x509 import Certificate
 
 from rktpy.errors import FormatError
-from rktpy.formats.der import utc
+from rktpy.formats.rfc3339 import text_of
 from rktpy.formats.trust import timestamp_token
 from rktpy.formats.trust.timestamp_token import Token
 from rktpy.record import Record
@@ -47,6 +47,8 @@ _ECDSA = {
     "1.2.840.10045.4.3.4": "sha512",
 }
 _ED25519 = "1.3.101.112"
+#: RFC 3628 section 5.2: tokens under the baseline policy are accurate to one second, also when they do not say so.
+_BASELINE_POLICY = "0.4.0.2023.1.1"
 _TOO_FAR = 1 << 62
 
 
@@ -78,15 +80,22 @@ def verify_token(token: bytes, message: bytes, authorities: Sequence[Authority])
     ``certificate`` (SHA-256 of the signer's certificate, hex) and ``root`` (that of the root). Otherwise only ``problem``: one
     line in lower case that says what is wrong. Nothing is raised for bad tokens, nor for bad certificates of authorities.
     """
+    return verify_token_with_path(token, message, authorities)[0]
+
+
+def verify_token_with_path(
+    token: bytes, message: bytes, authorities: Sequence[Authority]
+) -> tuple[dict[str, Any], tuple[Certificate, ...]]:
+    """Like :func:`verify_token`, and the certificates from the signer to the root (none for a token that proves nothing)."""
     try:
         return _verify(timestamp_token.parse(token), message, authorities)
     except FormatError as error:
-        return {"problem": str(error)}
+        return {"problem": str(error)}, ()
     except PathProblem as problem:
-        return {"problem": f"time-stamp token: {problem}"}
+        return {"problem": f"time-stamp token: {problem}"}, ()
 
 
-def _verify(token: Token, message: bytes, authorities: Sequence[Authority]) -> dict[str, Any]:
+def _verify(token: Token, message: bytes, authorities: Sequence[Authority]) -> tuple[dict[str, Any], tuple[Certificate, ...]]:
     if hashlib.new(token.imprint_hash, message).digest() != token.imprint:
         raise PathProblem("is over other bytes (the message imprint does not match)")
     if hashlib.new(token.digest_hash, token.info).digest() != token.digest:
@@ -97,17 +106,21 @@ def _verify(token: Token, message: bytes, authorities: Sequence[Authority]) -> d
     signer = load(signer_der, "the signer's certificate")
     _check_signer(token, signer)
     _check_signature(token, signer)
-    earliest = token.seconds + (token.microseconds - token.accuracy) // 1_000_000
-    latest = token.seconds - (-token.microseconds - token.accuracy) // 1_000_000
-    root = _trusted_root(token, signer, signer_der, authorities, (earliest, latest))
-    return {
+    accuracy = token.accuracy
+    if not token.accuracy_stated and token.policy == _BASELINE_POLICY:
+        accuracy = 1_000_000
+    earliest = token.seconds + (token.microseconds - accuracy) // 1_000_000
+    latest = token.seconds - (-token.microseconds - accuracy) // 1_000_000
+    path = _trusted_path(token, signer, signer_der, authorities, (earliest, latest))
+    fact = {
         "time": token.seconds,
         "earliest": earliest,
         "latest": latest,
         "tsa": signer.subject.rfc4514_string(),
         "certificate": hashlib.sha256(signer_der).hexdigest(),
-        "root": root,
+        "root": path[-1].fingerprint(hashes.SHA256()).hex(),
     }
+    return fact, path
 
 
 def _signer(token: Token, authorities: Sequence[Authority]) -> bytes:
@@ -176,10 +189,10 @@ def _hash(token: Token, fixed: str | None) -> hashes.HashAlgorithm:
     return _HASHES[token.digest_hash]
 
 
-def _trusted_root(
+def _trusted_path(
     token: Token, signer: Certificate, signer_der: bytes, authorities: Sequence[Authority], window: tuple[int, int]
-) -> str:
-    """SHA-256 of the root that the signer leads to. The last problem is told when there is none."""
+) -> tuple[Certificate, ...]:
+    """The way from the signer to a root. The last problem is told when there is none."""
     sent = [load(der, f"certificate {number} of the token") for number, der in enumerate(token.certificates)]
     problem = PathProblem("")
     for authority in authorities:
@@ -187,11 +200,10 @@ def _trusted_root(
             if authority.signer and authority.signer != signer_der:
                 raise PathProblem(f"certificate {name_of(signer)} is not that of the trusted authority")
             if not authority.starts <= window[0] or not window[1] <= authority.ends:
-                raise PathProblem(f"the authority was not trusted at {utc(token.seconds)}")
+                raise PathProblem(f"the authority was not trusted at {text_of(token.seconds)}")
             roots = [load(der, "a trusted root") for der in authority.roots]
             others = [load(der, "a certificate of the trusted authority") for der in authority.intermediates]
-            path = find_path(signer, [*others, *sent], roots, window, _TIME_STAMPING)
-            return path[-1].fingerprint(hashes.SHA256()).hex()
+            return find_path(signer, [*others, *sent], roots, window, _TIME_STAMPING)
         except PathProblem as found:
             problem = found
     raise problem

@@ -17,24 +17,17 @@ from rktpy.isolate.mounts import Bind, BindRoot, Mkdir, RemountReadonly, Symlink
 from rktpy.isolate.plan import Operation, shown
 from rktpy.isolate.volumes import choose_mounts, volume_operations
 from rktpy.linux import constants as c
-from rktpy.record import Record
 from rktpy.stage1.systemd.pod_paths import CONFINE, TERMINAL
-from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, Sharing, device_nodes, working_directory
+from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, device_nodes, working_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.isolate.pod_app import PodApp
     from rktpy.isolate.root import Root
     from rktpy.isolate.volumes import VolumeMount
+    from rktpy.pod.pod import NameFiles, Sharing
 
 _JOURNAL = "/run/systemd/journal"
-
-
-class NameFiles(Record):
-    """What apps get as /etc/resolv.conf and /etc/hosts: ``host``, ``stage0``, ``none`` or ``default``, see rktpy-stage1(7)."""
-
-    resolv: str = "default"
-    hosts: str = "default"
 
 
 class HostsFallback(Operation):

@@ -34,7 +34,6 @@ _EVERY = """
     cli.values errors formats formats.aci formats.aci.document formats.aci.types formats.entry_arguments formats.jsondoc
     formats.stage1 isolate isolate.holder isolate.plan isolate.root linux linux._sys linux.constants linux.syscalls log
     record stage0 stage0.options stage0.pod_files stage0.pod_states stage0.pods stage0.stage1_image stage1 stage1.systemd
-    stage1.systemd.pod_paths
 """
 _APP = """
     cgroup cgroup.hierarchy cgroup.recorded cgroup.subtree cgroup.walk formats.aci.isolators formats.aci.manifest
@@ -44,9 +43,10 @@ _APP = """
 _MAKING = """
     cgroup.delegation cgroup.limits cli.images fetch fetch.app_string fetch.reference fetch.url formats.aci.isolator_flags
     formats.cli_values formats.oci formats.oci.digest formats.oci.image_name isolate.enforcement isolate.host_mounts
-    isolate.mounts isolate.volumes stage0.app_settings stage0.images stage0.mtab stage0.overlay stage0.podmanifest
-    stage0.prepare stage0.replace_file stage1.systemd.app_root stage1.systemd.app_units stage1.systemd.first_process
-    stage1.systemd.pod stage1.systemd.pod_files stage1.systemd.pod_limits stage1.systemd.pod_root stage1.systemd.pod_units
+    isolate.mounts isolate.volumes pod pod.limits pod.pod stage0.app_settings stage0.images stage0.mtab stage0.overlay
+    stage0.podmanifest stage0.prepare stage0.replace_file stage1.systemd.app_root stage1.systemd.app_units
+    stage1.systemd.first_process stage1.systemd.pod stage1.systemd.pod_files stage1.systemd.pod_paths stage1.systemd.pod_root
+    stage1.systemd.pod_units
     stage1.systemd.resources stage1.systemd.streams stage1.systemd.unit_text store store.dependencies store.image_record
     store.locks store.lookup store.paths store.store store.tree_ready trust trust.decision
 """
@@ -56,14 +56,15 @@ _INTO = """
 """
 _RUN = """
     cgroup.pod cli.pod_options cli.pull cli.run cli.run_options formats.cni formats.cni.configuration formats.cni.versions
-    isolate.detached net net.builtin net.selection stage0.run stage1.systemd.launch stage1.systemd.machine
-    stage1.systemd.finish stage1.systemd.network stage1.systemd.run
+    isolate.detached net net.builtin net.selection pod.disconnect pod.end pod.network stage0.run stage1.systemd.launch
+    stage1.systemd.machine stage1.systemd.run
 """
 _APP_ADD = """
     cli.app_add linux.remove_tree stage0.app_add stage0.app_removal stage0.app_rm stage1.systemd.app_add
 """
 _APP_START = """
     cli.app_start cli.pod_arguments stage0.app_start stage0.replace_file stage1.systemd.app_start stage1.systemd.manager
+    stage1.systemd.pod_paths
     store store.locks
 """
 _ENTER = """

@@ -7,9 +7,10 @@ from rktpy.formats import stage1
 from rktpy.formats.aci import isolators
 from rktpy.isolate.mounts import MaskPath, Mknod, RemountReadonly, Symlink
 from rktpy.isolate.seccomp_names import DEFAULT_SET
+from rktpy.pod.pod import Sharing
 from rktpy.stage0.stage1_image import BUNDLED, DEFAULT
 from rktpy.stage1.systemd import pod_units
-from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, Sharing, device_nodes, pod_root
+from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, device_nodes, pod_root
 from tests.unit.test_man_formats import TEXTS, WORDS, constants, mentions
 
 PAGE = "rktpy-systemd"
