@@ -15,10 +15,11 @@ from typing import Any
 from rktpy.errors import FormatError
 from rktpy.formats.trust import base64_strict, dsse, intoto
 from rktpy.formats.trust.dsse import Envelope
+from rktpy.formats.trust.evidence import COSIGN, Evidence
 from rktpy.formats.trust.members import shown
 from rktpy.formats.trust.requirements import KeySource, Requirement, SigstoreBundle
 from rktpy.formats.trust.sigstore_bundle import Bundle, parse_bundle
-from rktpy.trust.evidence import Evidence
+from rktpy.trust import cosign_facts
 from rktpy.trust.log_proofs import Log, Signed, Unproven, examine_entries, logs_of_keys
 from rktpy.trust.public_keys import PublicKey
 from rktpy.trust.signing_certificates import Leaf
@@ -37,6 +38,8 @@ def examine(
     the fact.
     """
     assert isinstance(requirement, SigstoreBundle)
+    if evidence.family == COSIGN:
+        return cosign_facts.examine(requirement, evidence, blob, file)
     keys = policy_keys(requirement.keys, file)
     logs = logs_of_keys(requirement.log_keys, file)
     root = KeylessRoot(requirement.keyless, requirement.log_keys, file) if requirement.keyless is not None else None

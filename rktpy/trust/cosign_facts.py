@@ -19,11 +19,11 @@ from rktpy.errors import FormatError
 from rktpy.formats.oci.digest import sha256_digest
 from rktpy.formats.trust import base64_strict, cosign_annotations, cosign_payload, dsse, intoto
 from rktpy.formats.trust.cosign_annotations import parse_rekor_bundle, parse_timestamp
+from rktpy.formats.trust.evidence import Evidence
 from rktpy.formats.trust.members import shown
 from rktpy.formats.trust.rekor_entry import parse_body
 from rktpy.formats.trust.requirements import Fulcio, KeySource, Requirement, SigstoreBundle, SigstoreSigned
 from rktpy.formats.trust.sigstore_bundle import LogEntry
-from rktpy.trust.evidence import Evidence
 from rktpy.trust.log_proofs import Log, Signed, Unproven, examine_entries, logs_of_keys
 from rktpy.trust.public_keys import PublicKey
 from rktpy.trust.signing_certificates import Leaf, chain_of_pem, fulcio, leaf_of_pem, pki

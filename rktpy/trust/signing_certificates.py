@@ -16,7 +16,7 @@ from typing import Any
 from cryptography import x509
 
 from rktpy.errors import FormatError
-from rktpy.formats.der import utc
+from rktpy.formats.rfc3339 import text_of
 from rktpy.formats.trust import pem
 from rktpy.formats.trust.timestamp_token import token_of_response
 from rktpy.formats.trust.trusted_root import Authority, TrustedRoot
@@ -115,7 +115,7 @@ def keyless(
         try:
             path = _path(leaf, root.authorities, (earliest, latest))
         except PathProblem as problem:
-            raise Unproven(f"at {utc(earliest)} ({source}): {problem}") from None
+            raise Unproven(f"at {text_of(earliest)} ({source}): {problem}") from None
         check_certificate_logged(leaf.certificate, path[1], logs)
     return {**leaf.described(), "times": [[source, earliest] for source, earliest, _latest in times]}
 
@@ -141,7 +141,7 @@ def fulcio(leaf: Leaf, chain: Sequence[x509.Certificate], roots: Sequence[x509.C
     try:
         find_path(leaf.certificate, chain, roots, (when, when), _CODE_SIGNING)
     except PathProblem as problem:
-        raise Unproven(f"at {utc(when)} (transparency log): {problem}") from None
+        raise Unproven(f"at {text_of(when)} (transparency log): {problem}") from None
     return {**leaf.described(), "times": [["transparency log", when]]}
 
 

@@ -53,11 +53,11 @@ def aspects(requirement: Requirement) -> tuple[str, ...]:
     return ("sigstoreSigned", signer, f"logs {len(requirement.rekor_keys)}")
 
 
-def judge(kind: str, requirement: Requirement, image: Image, fact: dict[str, Any], now: int) -> Step:
-    """Judge one fact; ``kind`` names the evidence (``cosign signature``), ``now`` is in seconds since the epoch."""
+def judge(requirement: Requirement, image: Image, fact: dict[str, Any], now: int) -> Step:
+    """Judge one fact. ``now`` is in seconds since the epoch. The step's rule names the signer's key."""
     if "problem" in fact:
-        return Step(kind, _REJECTS, shown(fact["problem"]))
-    rule = f"{kind} by key {fact['key']}"
+        return Step("", _REJECTS, shown(fact["problem"]))
+    rule = f"by key {fact['key']}"
     steps: list[Step] = []
     for step in _checks(requirement, image, fact, now):
         steps.append(step)
@@ -102,8 +102,8 @@ def _subject_problem(image: Image, fact: dict[str, Any]) -> str:
         return "the digest of the image's manifest is not known"
     if image.digest in subjects:
         return ""
-    if image.index and image.index in subjects:
-        return f"it is about the index {image.index}, which does not vouch for the manifest {image.digest} picked from it"
+    if image.index_digest and image.index_digest in subjects:
+        return f"it is about the index {image.index_digest}, which does not vouch for the manifest {image.digest} picked from it"
     about = shown(subjects[0]) if subjects else "nothing with a sha256 or sha512 digest"
     more = f" and {len(subjects) - 1} others" if len(subjects) > 1 else ""
     return f"it is about {about}{more}, not about the image's manifest {image.digest}"
