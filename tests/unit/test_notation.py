@@ -115,14 +115,27 @@ def _without(member: str) -> Any:
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"sign": lambda issued, _, data: issued.key.sign(data, ec.ECDSA(hashes.SHA256()))}, "r and s of 32 bytes each, and it looks like DER"),
+        (
+            {"sign": lambda issued, _, data: issued.key.sign(data, ec.ECDSA(hashes.SHA256()))},
+            "r and s of 32 bytes each, and it looks like DER",
+        ),
         ({"sign": lambda issued, name, data: raw_signature(issued.key, name, data)[:-1]}, "and it has 63 bytes"),
         ({"sign": lambda issued, name, data: raw_signature(new_key("P-256", 5), name, data)}, "does not fit the signed bytes"),
         ({"sign": lambda issued, name, data: bytes(64)}, "does not fit the signed bytes"),
         ({"sign": lambda issued, name, data: b"\xff" * 64}, "does not fit the signed bytes"),
         ({"change": _flip("signature")}, "does not fit the signed bytes"),
-        ({"change": lambda envelope: envelope.update(payload=b64url(json.dumps({"targetArtifact": {**TARGET, "size": 1}}).encode()))}, "does not fit the signed bytes"),
-        ({"change": lambda envelope: envelope.update(protected=b64url(json.dumps(protected_headers(x="y")).encode()))}, "does not fit the signed bytes"),
+        (
+            {
+                "change": lambda envelope: envelope.update(
+                    payload=b64url(json.dumps({"targetArtifact": {**TARGET, "size": 1}}).encode())
+                )
+            },
+            "does not fit the signed bytes",
+        ),
+        (
+            {"change": lambda envelope: envelope.update(protected=b64url(json.dumps(protected_headers(x="y")).encode()))},
+            "does not fit the signed bytes",
+        ),
         ({"change": _without("header")}, "header: is missing"),
         ({"change": _without("payload")}, "payload: is missing"),
         ({"change": lambda envelope: envelope.update(signatures=[])}, "signatures: is unknown"),
@@ -154,7 +167,7 @@ def _without(member: str) -> Any:
             "is about the image index",
         ),
     ],
-)  # fmt: skip
+)
 def test_an_attack_on_a_jws_envelope_is_refused(trusting: World, settings: dict[str, Any], reason: str) -> None:
     assert reason in trusting.refusal(jws(CHAIN, **settings))
 
@@ -209,7 +222,7 @@ def test_pss_with_another_salt_is_refused(tmp_path: Path) -> None:
         ({"sign": lambda issued, _, data: issued.key.sign(data, ec.ECDSA(hashes.SHA256()))}, "it looks like DER"),
         ({"target": {**TARGET, "size": 1}}, "is about a manifest of 1 bytes"),
     ],
-)  # fmt: skip
+)
 def test_an_attack_on_a_cose_envelope_is_refused(trusting: World, settings: dict[str, Any], reason: str) -> None:
     assert reason in trusting.refusal(cose(CHAIN, **settings), COSE_TYPE)
 
