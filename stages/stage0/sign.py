@@ -41,7 +41,8 @@ class SignOptions(Record):
     keyring, ``passphrase_file`` the file with the passphrase of the key, ``certificates`` the PEM certificates that belong to it.
     ``reference`` is the name to sign an OCI image for, empty for the one it was fetched by. ``output`` is the file for a detached
     signature, ``lookaside`` the directory for simple signatures in place of the configured one. ``expiry`` is in seconds from
-    now, 0 for none. ``predicate`` is a JSON file: it is attested, as one of the type ``predicate_type``. ``push`` asks to push the signatures to the repository of the reference.
+    now, 0 for none. ``predicate`` is a JSON file: it is attested, as one of the type ``predicate_type``. ``push`` asks to push
+    the signatures to the repository of the reference.
     """
 
     types: tuple[str, ...] = ()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rktpy.errors import FormatError
 from rktpy.formats.oci.manifest import Manifest
-from rktpy.formats.openpgp import dearmor
 from rktpy.formats.oci.parse import MAX_DOCUMENT, parse_manifest_document
+from rktpy.formats.openpgp import dearmor
 from rktpy.formats.trust.evidence import DETACHED, FAMILIES, MAX_SIZE, Evidence
 
 TYPE_CHECKING = False
