@@ -177,6 +177,8 @@ def _object(value: Any) -> dict[str, Any]:
 class Step(Record):
     """One rule or signature that was looked at: ``outcome`` is ``accepts``, ``rejects`` or ``skipped`` (could not be decided).
 
+    A check inside of a signature may also be ``warns``: it failed, and the policy wants that told, but does not refuse for it.
+
     ``steps`` are those that led to it: the signatures looked at for a requirement, the checks made of a signature.
     """
 
