@@ -364,6 +364,29 @@ masked by an empty file.""",
         added=True,
     ),
     Command(
+        ("verify-image",),
+        "verify-image --name=NAME --digest=DIGEST [--stdin-media-type=TYPE]",
+        "Judge an image for a program that is about to pull it",
+        """Asks the trust policy about the image NAME in a registry, as a fetch would, and prints the verdict with its reason on
+standard output. The status is 0 if the image may be pulled and 254 if not. DIGEST is that of the manifest or index that NAME
+was resolved to. An index must be signed itself, or each of its manifests must be.
+
+This is what the image verifier plugin of containerd calls, which writes the flags with one dash.""",
+        (
+            ("digest", "string", "", "digest of the manifest or index that is about to be pulled"),
+            *flags.EXPLAIN,
+            ("name", "string", "", "name of the image, as HOST/NAME:TAG"),
+            (
+                "stdin-media-type",
+                "string",
+                "",
+                "type of what stands on standard input: application/vnd.oci.descriptor.v1+json; empty for nothing",
+            ),
+        ),
+        added=True,
+        single_dash=True,
+    ),
+    Command(
         ("version",),
         "version",
         "Print the version",
