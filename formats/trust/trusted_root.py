@@ -11,6 +11,7 @@ from __future__ import annotations
 from rktpy.errors import FormatError
 from rktpy.formats import jsondoc
 from rktpy.formats.oci.members import join, shown
+from rktpy.formats.rfc3339 import seconds_of
 from rktpy.formats.trust.fields import Fields
 from rktpy.record import Record
 
@@ -128,25 +129,8 @@ def _period(fields: Fields, name: str) -> Period:
 def _time(fields: Fields, name: str) -> int:
     text = fields.text(name, 64)
     try:
-        return seconds(text)
+        return seconds_of(text)
     except ValueError:
         raise FormatError(
             fields.what, join(fields.path, name), f"{shown(text)!r} is not a time like 2026-01-02T03:04:05Z"
         ) from None
-
-
-def seconds(text: str) -> int:
-    """An RFC 3339 time in UTC, as protocol buffers write it, in whole seconds since the epoch. Raises ValueError."""
-    whole, dot, fraction = text.removesuffix("Z").partition(".")
-    if not text.endswith("Z") or len(whole) != 19 or not text.isascii():
-        raise ValueError(text)
-    if dot and not (fraction.isdigit() and len(fraction) <= 9):
-        raise ValueError(text)
-    separators = whole[4] + whole[7] + whole[10] + whole[13] + whole[16]
-    numbers = (whole[:4], whole[5:7], whole[8:10], whole[11:13], whole[14:16], whole[17:])
-    if separators != "--T::" or not all(number.isdigit() for number in numbers):
-        raise ValueError(text)
-    from datetime import UTC, datetime
-
-    year, month, day, hour, minute, second = (int(number) for number in numbers)
-    return int(datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp())

@@ -34,7 +34,8 @@ FREE = frozenset(
 
 # By command, exactly what of rktpy is loaded for a pod with systemd, without the name of the package.
 _EVERY = """
-    __main__ cli cli.command cli.commands cli.durations cli.flags cli.output cli.parse cli.report cli.settings cli.usage
+    __main__ cli cli.command cli.commands cli.durations cli.flags cli.image_commands cli.output cli.parse cli.report cli.settings
+    cli.usage
     cli.values errors formats formats.aci formats.aci.document formats.aci.types formats.entry_arguments formats.jsondoc
     formats.stage1 isolate isolate.holder isolate.plan isolate.root linux linux._sys linux.constants linux.syscalls log
     record stage0 stage0.options stage0.pod_files stage0.pod_states stage0.pods stage0.stage1_image stage1 stage1.systemd
