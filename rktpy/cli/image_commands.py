@@ -177,6 +177,8 @@ OpenPGP signature in a lookaside storage), cosign (under the tag of cosign's old
             ("output", "string", "", "file to write a detached signature to"),
             *flags.OVERWRITE,
             ("passphrase-file", "string", "", "file whose first line is the passphrase of the key"),
+            ("predicate", "string", "", "JSON file to attest, in place of signing the image"),
+            ("predicate-type", "string", "", "type of what is attested, a URI"),
             ("push", "bool", "false", "push the signatures to the registry"),
             ("reference", "string", "", "docker://HOST/NAME[:TAG] to sign the image for; where it was fetched from if empty"),
             ("type", "string", "", "kinds of signatures, separated by commas: asc, simple, cosign, bundle, notation"),
