@@ -327,3 +327,42 @@ def test_a_policy_that_accepts_anything_asks_no_registry(signed: Signed) -> None
     digest = "sha256:" + "0" * 64
     argv = ("verify-image", "-name", "registry.example/x:1", "-digest", digest)
     assert signed.rktpy(*argv, env=signed.environ).stdout == "accepted: the policy accepts any image here\n"
+
+
+def test_from_nothing_to_a_refused_image_with_rktpy_alone(signed: Signed, busybox: str, launcher: Path, tmp_path: Path) -> None:
+    """What docs/guides/sign-and-verify-notation.md says, with openssl for the keys: sign, push, fetch elsewhere, run, refuse."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+
+    new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc")
+    authority = ("-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+    openssl(
+        "req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-days", "3650",
+        "-subj", "/C=US/ST=WA/O=Example/CN=Example signing CA", *authority,
+    )  # fmt: skip
+    openssl("req", "-new", *new, "-keyout", "build.key", "-out", "build.csr", "-subj", "/C=US/ST=WA/O=Example/OU=Build/CN=build")
+    (tmp_path / "build.ext").write_text("keyUsage=critical,digitalSignature\nextendedKeyUsage=codeSigning\n")
+    issued = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "365", "-sha256", "-extfile", "build.ext")
+    openssl("x509", "-req", "-in", "build.csr", *issued, "-out", "build.pem")
+    (tmp_path / "chain.pem").write_bytes((tmp_path / "build.pem").read_bytes() + (tmp_path / "ca.pem").read_bytes())
+    store = tmp_path / "trust-store/x509/ca/example/ca.pem"
+    (store.parent / "certificates.pem").unlink()
+
+    signed.push(busybox, "guide/app:v1")
+    reference = signed.reference("guide/app:v1")
+    author = Rktpy(launcher, tmp_path / "author")
+    author("--insecure-options=http,image", "fetch", reference, env=signed.environ)
+    author(
+        "--insecure-options=http,image", "image", "sign", "--type=notation", "--expiry=24h", "--push",
+        f"--key={tmp_path}/build.key", f"--certificates={tmp_path}/chain.pem", reference, env=signed.environ,
+    )  # fmt: skip
+    assert "trust store ca:example" in signed.fetch("guide/app:v1", status=254).stderr
+    store.write_bytes((tmp_path / "ca.pem").read_bytes())
+    signed.fetch("guide/app:v1")
+    assert HELLO in signed.rktpy("run", reference).stdout
+    explained = signed.rktpy("trust", "explain", reference).stdout
+    assert "CN=build" in explained and "the signature expires at" in explained
+    store.rename(tmp_path / "taken-away.pem")
+    refused = signed.rktpy("run", reference, status=254).stderr
+    assert "trust store ca:example holds no certificate" in refused
