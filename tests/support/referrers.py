@@ -1,4 +1,4 @@
-"""Notary Project signatures put into a registry that has no referrers API, as the distribution specification wants it done."""
+"""Signatures put into a registry that has no referrers API, as the distribution specification wants it done."""
 
 from __future__ import annotations
 
@@ -35,13 +35,18 @@ def put_blob(registry: Registry, name: str, data: bytes) -> dict[str, Any]:
 
 
 def put_signature(
-    registry: Registry, name: str, subject: dict[str, Any], envelope: bytes, media_type: str = "application/jose+json"
+    registry: Registry,
+    name: str,
+    subject: dict[str, Any],
+    envelope: bytes,
+    media_type: str = "application/jose+json",
+    artifact_type: str = ARTIFACT_TYPE,
 ) -> str:
     """Attach an envelope to ``subject`` (mediaType, digest, size) and list it under the fallback tag; the manifest's digest."""
     document = {
         "schemaVersion": 2,
         "mediaType": _MANIFEST,
-        "config": {"mediaType": ARTIFACT_TYPE, **put_blob(registry, name, b"{}")},
+        "config": {"mediaType": artifact_type, **put_blob(registry, name, b"{}")},
         "layers": [{"mediaType": media_type, **put_blob(registry, name, envelope)}],
         "subject": subject,
     }
@@ -49,7 +54,7 @@ def put_signature(
     tag = subject["digest"].replace(":", "-")
     status, data, _ = _request(registry, "GET", f"/v2/{name}/manifests/{tag}", accept=_INDEX)
     entries = json.loads(data)["manifests"] if status == 200 else []
-    entry = {"mediaType": _MANIFEST, "digest": digest, "size": len(json.dumps(document)), "artifactType": ARTIFACT_TYPE}
+    entry = {"mediaType": _MANIFEST, "digest": digest, "size": len(json.dumps(document)), "artifactType": artifact_type}
     registry.put_manifest(name, tag, {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [*entries, entry]}, _INDEX)
     return digest
 
