@@ -78,7 +78,7 @@ def test_each_attack_has_its_reason(world: World) -> None:
         "the signature has expired": world.decide(world.short_lived),
         "the signing key was revoked": world.decide(world.by_revoked),
         "a signed message where a detached signature": world.decide(world.sign("alice", how="--clear-sign")),
-        "not a detached signature (OpenPGP packet 8)": world.decide(world.sign("alice", how="--sign")),
+        "packet of indeterminate length": world.decide(world.sign("alice", how="--sign")),
         "not a detached signature (OpenPGP packet 6)": world.decide(world.gpg.export("alice")),
         "not a signature over binary data (OpenPGP signature type 1)": world.decide(
             world.gpg("--textmode", "--local-user", "alice@example.com", "--output", "-", "--detach-sign", stdin=PAYLOAD)
