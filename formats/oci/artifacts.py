@@ -40,6 +40,9 @@ NOTATION_JWS = "application/jose+json"
 NOTATION_COSE = "application/cose"
 NOTATION_ENVELOPES = (NOTATION_JWS, NOTATION_COSE)
 
+#: A simple signature, as rktpy keeps it in archives (rktpy-archive(5)); registries and other tools know no such referrer.
+SIMPLE_SIGNATURE = "application/vnd.rktpy.simple-signature.v1"
+
 EMPTY_CONFIG = b"{}"
 EMPTY_DIGEST = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
 

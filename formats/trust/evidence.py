@@ -23,6 +23,9 @@ COSIGN = "cosign"
 BUNDLE = "sigstore-bundle"
 #: A Notary Project signature: ``blobs`` has ``envelope``, ``media_type`` is the envelope's.
 NOTATION = "notation"
+#: A detached OpenPGP signature over the stored tar of an ACI: ``blobs`` has ``signature``. It is kept for copies of the image;
+#: what the policy asks of an ACI is known of it already (family ``openpgp`` of its record).
+DETACHED = "openpgp-detached"
 FAMILIES = (SIMPLE_SIGNING, COSIGN, BUNDLE, NOTATION)
 
 #: More than an honest signature or attestation needs, in bytes; larger ones are not fetched and not read.

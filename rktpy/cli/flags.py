@@ -76,6 +76,8 @@ PULL: tuple[Flag, ...] = (
     ("store-only", "bool", "false", "use only images that are in the store"),
 )
 
+PROGRESS: tuple[Flag, ...] = (("progress", "progress", "auto", "how transfers are shown: auto, json or none"),)
+
 PULL_NEW: tuple[Flag, ...] = (*PULL, ("pull-policy", "pull-policy", "new", "when to fetch an image: new, update or never"))
 
 PULL_UPDATE: tuple[Flag, ...] = (

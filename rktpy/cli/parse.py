@@ -100,19 +100,21 @@ class Arguments:
                 self.args.extend(words[index + 1 :])
                 return end
             elif word[1] == "-":
-                index = self._long(words, index)
+                index = self._long(words, index, 2)
+            elif self.command.single_dash and word != "-h":
+                index = self._long(words, index, 1)
             else:
                 self._short(word)
         return end
 
-    def _long(self, words: list[str], index: int) -> int:
+    def _long(self, words: list[str], index: int, dashes: int) -> int:
         word = words[index]
-        name, equals, value = word[2:].partition("=")
+        name, equals, value = word[dashes:].partition("=")
         if not name or name[0] == "-":
             raise FlagError(self.command, f"bad flag syntax: {word}")
         flag = self.table.get(name)
         if flag is None:
-            raise FlagError(self.command, f"unknown flag: --{name}")
+            raise FlagError(self.command, f"unknown flag: {word[:dashes]}{name}")
         index += 1
         if not equals:
             if flag[1] == "bool":

@@ -23,8 +23,11 @@ def run(arguments: Arguments) -> int:
     store = Store(g.data_dir, create=False)
     made: list[Decision] = []
     for text in arguments.args:
-        image_id = images.resolve_image(store, text)
-        made += images.decisions(g, store, image_id, images.logical_name(text))
+        name = images.logical_name(text)
+        # By its layout or archive, too, which other commands read anew.
+        record = store.find_by_reference(name) if name else None
+        image_id = images.resolve_image(store, text) if record is None else record.id
+        made += images.decisions(g, store, image_id, name)
     form = arguments.text("format")
     if form:
         out_json([decision.to_dict() for decision in made], pretty=form == "json-pretty")

@@ -123,6 +123,10 @@ class Registry:
         sink.put_blob(data, digest)
         return PulledImage(digest, data, manifest, config, manifest.config.digest, index_digest, layers, reference.text)
 
+    def manifest(self, digest: str) -> tuple[bytes, str | None]:
+        """A manifest or index by its digest, checked, and the media type that the registry states. Raises :class:`FetchError`."""
+        return self._first(lambda session: session.manifest(digest))
+
     def _first(self, ask: Callable[[Session], _T]) -> _T:
         """What the first endpoint that can answer says; it is then asked first for everything else. Raises the last error."""
         last: RktpyError | None = None

@@ -30,9 +30,12 @@ _ACCEPT = [("Accept", ", ".join(ACCEPT))]
 
 
 class Session:
-    """Requests for one repository at one endpoint. ``client`` says what is allowed everywhere, the endpoint what is here."""
+    """Requests for one repository at one endpoint. ``client`` says what is allowed everywhere, the endpoint what is here.
 
-    def __init__(self, client: Client, endpoint: Endpoint, credentials: CredentialLookup) -> None:
+    ``actions`` is what a token is asked for when the registry does not say: ``pull`` or ``pull,push``.
+    """
+
+    def __init__(self, client: Client, endpoint: Endpoint, credentials: CredentialLookup, *, actions: str = "pull") -> None:
         options = client.options
         self.endpoint = endpoint
         self.client = client.derive(
@@ -44,6 +47,7 @@ class Session:
             )
         )
         self._credentials = credentials
+        self._actions = actions
         self._warned: set[str] = set()
         self._lock = threading.Lock()
         self._base: URL | None = None
@@ -113,7 +117,7 @@ class Session:
                 self._auth = RegistryAuth(
                     self.client,
                     base,
-                    f"repository:{endpoint.repository}:pull",
+                    f"repository:{endpoint.repository}:{self._actions}",
                     lambda: self._credentials(endpoint.host, endpoint.repository),
                 )
             return self._base.replace(path=f"/v2/{self.endpoint.repository}/{kind}/{reference}"), self._auth

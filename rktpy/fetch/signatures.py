@@ -17,12 +17,13 @@ from rktpy.formats.oci.artifacts import (
     NOTATION_ENVELOPES,
     NOTATION_TYPE,
     SIGNATURES,
+    SIMPLE_SIGNATURE,
     artifact_type_of,
     cosign_tag,
     is_bundle_type,
 )
 from rktpy.formats.oci.manifest import Manifest
-from rktpy.formats.trust.evidence import BUNDLE, COSIGN, MAX_COUNT, MAX_SIZE, NOTATION, Evidence
+from rktpy.formats.trust.evidence import BUNDLE, COSIGN, MAX_COUNT, MAX_SIZE, NOTATION, SIMPLE_SIGNING, Evidence
 from rktpy.log import debug, note
 
 TYPE_CHECKING = False
@@ -58,8 +59,10 @@ if TYPE_CHECKING:
             ...
 
 
-#: What registries and layouts can hold (simple signing has its own place, the lookaside).
+#: What registries can hold (simple signing has its own place, the lookaside), and layouts.
 FAMILIES = (COSIGN, BUNDLE, NOTATION)
+LAYOUT_FAMILIES = (*FAMILIES, SIMPLE_SIGNING)
+_ROLES = {BUNDLE: "bundle", NOTATION: "envelope", SIMPLE_SIGNING: "signature"}
 
 
 def find_evidence(registry: Registry, digest: str, sink: Sink, families: Collection[str] = FAMILIES) -> tuple[Evidence, ...]:
@@ -95,7 +98,7 @@ def find_evidence(registry: Registry, digest: str, sink: Sink, families: Collect
 
 
 def find_evidence_in_layout(
-    reference: LayoutReference | OCIArchiveReference, digest: str, sink: Sink, families: Collection[str] = FAMILIES
+    reference: LayoutReference | OCIArchiveReference, digest: str, sink: Sink, families: Collection[str] = LAYOUT_FAMILIES
 ) -> tuple[Evidence, ...]:
     """The signatures of the manifest ``digest`` in an OCI layout or an archive of one, as :func:`find_evidence`.
 
@@ -113,12 +116,14 @@ def find_evidence_in_layout(
         return find_evidence_in(directory, digest, sink, families)
 
 
-def find_evidence_in(layout: Layout, digest: str, sink: Sink, families: Collection[str] = FAMILIES) -> tuple[Evidence, ...]:
+def find_evidence_in(
+    layout: Layout, digest: str, sink: Sink, families: Collection[str] = LAYOUT_FAMILIES
+) -> tuple[Evidence, ...]:
     """:func:`find_evidence_in_layout` for a layout that is open already."""
     from rktpy.fetch.signature_places import LayoutPlace
 
     collector = Collector(LayoutPlace(layout), digest, sink)
-    collector.collect([family for family in FAMILIES if family in families])
+    collector.collect([family for family in LAYOUT_FAMILIES if family in families])
     return tuple(collector.found)
 
 
@@ -142,7 +147,7 @@ class Collector:
         try:
             if COSIGN in families:
                 self._cosign()
-            wanted = [family for family in (BUNDLE, NOTATION) if family in families]
+            wanted = [family for family in _ROLES if family in families]
             if wanted:
                 self._referrers(wanted)
         finally:
@@ -221,10 +226,10 @@ class Collector:
         if len(manifest.layers) != 1:
             raise FormatError(where, "layers", f"must be one, not {len(manifest.layers)}")
         layer = manifest.layers[0]
-        if not (is_bundle_type(layer.media_type) if family == BUNDLE else layer.media_type in NOTATION_ENVELOPES):
+        if not _is_content(family, layer.media_type):
             raise FormatError(where, "layers[0].mediaType", f"{layer.media_type!r} is not that of a {family}")
         if self._room(family, where):
-            self._take(family, where, layer, "bundle" if family == BUNDLE else "envelope", manifest.annotations)
+            self._take(family, where, layer, _ROLES[family], manifest.annotations)
 
     def _room(self, family: str, where: str) -> bool:
         """Whether another one of the family may be taken."""
@@ -265,4 +270,11 @@ def _family(artifact_type: str) -> str:
     """The family of signatures that referrers of this type are; empty for all else."""
     if is_bundle_type(artifact_type):
         return BUNDLE
-    return NOTATION if artifact_type == NOTATION_TYPE else ""
+    return {NOTATION_TYPE: NOTATION, SIMPLE_SIGNATURE: SIMPLE_SIGNING}.get(artifact_type, "")
+
+
+def _is_content(family: str, media_type: str) -> bool:
+    """Whether the layer of a referrer of this family may have the media type."""
+    if family == BUNDLE:
+        return is_bundle_type(media_type)
+    return family == SIMPLE_SIGNING or media_type in NOTATION_ENVELOPES

@@ -72,8 +72,22 @@ def _united(old: tuple[Any, ...], new: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def united_evidence(old: tuple[dict[str, Any], ...], new: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
-    """What is kept of an image's signatures: those found now, then those found before that fit in."""
-    return (new + tuple([one for one in old if one not in new]))[:MAX_EVIDENCE]
+    """What is kept of an image's signatures: those found now, then those found before that fit in.
+
+    Of the same signature what was found now counts alone: it may have been revoked since.
+    """
+    envelopes = [_envelope(one) for one in new]
+    older = [one for one in old if one not in new and (not _envelope(one) or _envelope(one) not in envelopes)]
+    return (new + tuple(older))[:MAX_EVIDENCE]
+
+
+def _envelope(evidence: dict[str, Any]) -> str:
+    """The digest of the signature itself where answers about its revocation are kept beside it."""
+    blobs: Any = evidence.get("blobs")
+    if not isinstance(blobs, dict):
+        return ""
+    envelope: Any = blobs.get("envelope")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return envelope if isinstance(envelope, str) else ""
 
 
 def evidence_blobs(evidence: tuple[dict[str, Any], ...]) -> list[str]:

@@ -49,13 +49,14 @@ class Finding(Record):
 class Findings(Record):
     """All that was gathered for one requirement.
 
-    ``problem`` says why signatures could not be looked at at all (a key file that cannot be read). ``passed_over`` is how many
-    signatures there are beyond those that are looked at. ``signatures``, ``keys`` and ``states`` are those of an ACI, as
-    :func:`rktpy.trust.decision.decide` takes them.
+    ``without`` is a step that accepts the image whatever its signatures are. ``problem`` says why signatures could not be looked
+    at at all (a key file that cannot be read). ``passed_over`` is how many signatures there are beyond those that are looked at.
+    ``signatures``, ``keys`` and ``states`` are those of an ACI, as :func:`rktpy.trust.decision.decide` takes them.
     """
 
     found: tuple[Finding, ...] = ()
     problem: str = ""
+    without: Step | None = None
     passed_over: int = 0
     signatures: tuple[SignatureFact, ...] = ()
     keys: tuple[TrustedKey, ...] = ()
@@ -108,6 +109,8 @@ def judge(requirement: Requirement, image: Image, findings: Findings, now: int) 
         return Judged(Step(rule, SKIPPED, findings.problem))
     if isinstance(requirement, TrustedKeys):
         return Judged(_judge_aci(rule, image, findings, now))
+    if findings.without is not None:
+        return Judged(findings.without.replace(rule=f"{rule}: {findings.without.rule}"))
     family = family_of(requirement)
     if family is None:
         return Judged(Step(rule, SKIPPED, "this type of requirement is not known"))

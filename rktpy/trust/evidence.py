@@ -5,6 +5,16 @@ Hot-path module.
 
 from __future__ import annotations
 
-from rktpy.formats.trust.evidence import BUNDLE, COSIGN, FAMILIES, MAX_COUNT, MAX_SIZE, NOTATION, SIMPLE_SIGNING, Evidence
+from rktpy.formats.trust.evidence import (
+    BUNDLE,
+    COSIGN,
+    DETACHED,
+    FAMILIES,
+    MAX_COUNT,
+    MAX_SIZE,
+    NOTATION,
+    SIMPLE_SIGNING,
+    Evidence,
+)
 
-__all__ = ["BUNDLE", "COSIGN", "FAMILIES", "MAX_COUNT", "MAX_SIZE", "NOTATION", "SIMPLE_SIGNING", "Evidence"]
+__all__ = ["BUNDLE", "COSIGN", "DETACHED", "FAMILIES", "MAX_COUNT", "MAX_SIZE", "NOTATION", "SIMPLE_SIGNING", "Evidence"]

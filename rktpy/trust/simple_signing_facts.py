@@ -83,9 +83,9 @@ def examine(
 
 def _problem(verdict: SignatureFact) -> str:
     if "unknown entity" in verdict.problem:
-        return f"it was made by key {verdict.key.upper()}, which is none of the policy's keys"
+        return f"the signature was made by key {verdict.key.upper()}, which is none of the policy's keys"
     if "hash mismatch" in verdict.problem:
-        return "it does not fit what was signed: one of the two was changed"
+        return "the signature does not fit what was signed: one of the two was changed"
     return verdict.problem
 
 

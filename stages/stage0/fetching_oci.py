@@ -11,6 +11,7 @@ from contextlib import closing
 
 from rktpy.errors import UsageError
 from rktpy.fetch.reference import DockerReference, LayoutReference, OCIArchiveReference
+from rktpy.fetch.signatures import find_evidence_in_layout
 from rktpy.formats.conversion import oci_config_to_manifest
 from rktpy.formats.oci.image_name import parse_image_name
 from rktpy.formats.oci.media_types import OCI_MANIFEST
@@ -55,11 +56,11 @@ def from_transport(g: Globals, store: Store, reference: OCIReference, options: F
             return unchanged
     debug("image", f'remote fetching from URL "{reference.text}"')
     if not options.render:
-        return _add(g, store, _pull(g, store, reference, platform, options, None), reference)
+        return add_pulled(g, store, _pull(g, store, reference, platform, options, None), reference)
     with store.stream_tree() as tree:
         pulled = _pull(g, store, reference, platform, options, tree)
         tree.wait()
-        image_id = _add(g, store, pulled, reference)
+        image_id = add_pulled(g, store, pulled, reference)
         tree.publish(image_id)
     return image_id
 
@@ -108,9 +109,19 @@ def _look_again(g: Globals, store: Store, image_id: str, reference: OCIReference
     images.require(g, images.decide_stored(g, store, record, reference.text, insecure=g.insecure.image))
 
 
-def _add(g: Globals, store: Store, pulled: PulledImage, reference: OCIReference) -> str:
-    """Look for the signatures of what was pulled, have it judged and write its record; the image ID."""
-    evidence = find_signatures(g, store, reference, pulled.manifest_digest)
+def add_pulled(
+    g: Globals, store: Store, pulled: PulledImage, reference: OCIReference, archive: OCIArchiveReference | None = None
+) -> str:
+    """Look for the signatures of what was pulled, have it judged and write its record; the image ID.
+
+    ``archive`` is where the image lies if that is not where ``reference`` names (``image load``). All signatures that it holds are
+    then kept. A rule that accepts ``reference`` without any signature speaks of what its registry delivers and not of a file, so
+    the archive itself must be accepted too.
+    """
+    if archive is None:
+        evidence = find_signatures(g, store, reference, pulled.manifest_digest)
+    else:
+        evidence = tuple([one.to_dict() for one in find_evidence_in_layout(archive, pulled.manifest_digest, store)])
     known = [record.evidence for record in sound_records(store.layout, [pulled.image_id])]
     image = Image(
         pulled.image_id,
@@ -122,7 +133,11 @@ def _add(g: Globals, store: Store, pulled: PulledImage, reference: OCIReference)
         pulled.index_digest or "",
     )
     at_hand = united_evidence(known[0] if known else (), evidence)
-    images.require(g, images.decide_image(g, store, image, at_hand, insecure=g.insecure.image))
+    decision = images.decide_image(g, store, image, at_hand, insecure=g.insecure.image)
+    images.require(g, decision)
+    if archive is not None and archive != reference and not decision.evidence:
+        itself = image.replace(name=archive.text)
+        images.require(g, images.decide_image(g, store, itself, at_hand, insecure=g.insecure.image))
     manifest = runnable_view(pulled, reference)
     blobs = [pulled.manifest_digest, pulled.config_digest, *[layer.digest for layer in pulled.layers]]
     if pulled.index_digest:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from rktpy.fetch.reference import DockerReference, LayoutReference, OCIArchiveReference
 from rktpy.formats.oci.image_name import ImageName
-from rktpy.formats.trust.evidence import SIMPLE_SIGNING
+from rktpy.formats.trust.evidence import NOTATION, SIMPLE_SIGNING
 from rktpy.stage0 import images
 
 TYPE_CHECKING = False
@@ -49,6 +49,10 @@ def find_signatures(g: Globals, store: Store, reference: Reference, digest: str)
         from rktpy.fetch.signatures import find_evidence_in_layout
 
         found += find_evidence_in_layout(reference, digest, store, wanted)
+    if any(one.family == NOTATION for one in found):
+        from rktpy.stage0.notation_revocation import ask_about
+
+        found = ask_about(g, store, path, reference.text, found)
     return tuple([one.to_dict() for one in found])
 
 

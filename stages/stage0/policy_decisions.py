@@ -12,7 +12,7 @@ from rktpy.errors import ConfigError, DigestMismatch, FormatError, NotFoundError
 from rktpy.formats import openpgp
 from rktpy.formats.trust.evidence import FAMILIES, MAX_COUNT, Evidence
 from rktpy.formats.trust.policy import MAX_SIZE, parse_policy
-from rktpy.formats.trust.requirements import AcceptAnything, KeySource, Reject, TrustedKeys
+from rktpy.formats.trust.requirements import AcceptAnything, KeySource, Notation, Reject, TrustedKeys
 from rktpy.formats.trust.scopes import ACI
 from rktpy.stage0.kept_evidence import KeptEvidence, keep
 from rktpy.stage0.signature_facts import Facts
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from rktpy.store.store import Store
     from rktpy.trust.decision import Decision, KeyState
 
-_loaded: dict[str, Policy] = {}
+# The policy read last, and what it was read from: its path and bytes.
+_loaded: list[tuple[str, bytes, Policy]] = []
 
 
 def load_policy(path: str) -> Policy:
-    """The policy in the file ``path``, read once by each command. Raises ConfigError."""
-    policy = _loaded.get(path)
-    if policy is None:
-        data = _read(path, "trust policy", MAX_SIZE)
+    """The policy in the file ``path``. One that a command asks several times is parsed once. Raises ConfigError."""
+    data = _read(path, "trust policy", MAX_SIZE)
+    if not _loaded or _loaded[0][:2] != (path, data):
         try:
-            policy = _loaded[path] = parse_policy(data, path)
+            _loaded[:] = [(path, data, parse_policy(data, path))]
         except FormatError as error:
             raise ConfigError(str(error)) from None
-    return policy
+    return _loaded[0][2]
 
 
 def find_rule(path: str, image_format: str, name: str) -> Rule:
@@ -85,7 +85,7 @@ def aci_keys(path: str, name: str) -> tuple[bytes, ...]:
     """The keys that the rule for an ACI brings itself. Raises ConfigError."""
     return tuple(
         [
-            _key_file(source)
+            key_file(source)
             for one in find_rule(path, ACI, name).requirements
             if isinstance(one, TrustedKeys)
             for source in one.keys
@@ -181,6 +181,12 @@ class _Gatherer:
         if self._evidence is None:
             self._evidence = tuple([Evidence.from_dict(one) for one in self._documents if one.get("family") in FAMILIES])
         judge = family.judge
+        if isinstance(requirement, Notation):
+            from rktpy.trust.notation import without_signature
+
+            step = without_signature(requirement, self._image)
+            if step is not None:
+                return Findings(without=step)
         concerned = [one for one in self._evidence if one.family in family.evidence and judge.concerns(requirement, one)]
         if not concerned:
             return Findings()
@@ -199,7 +205,7 @@ class _Gatherer:
     def _file(self, source: KeySource) -> bytes:
         data = self._files.get(source)
         if data is None:
-            data = self._files[source] = _key_file(source)
+            data = self._files[source] = key_file(source)
         return data
 
     def _aci(self, requirement: TrustedKeys) -> Findings:
@@ -233,7 +239,8 @@ class _Gatherer:
         )
 
 
-def _key_file(source: KeySource) -> bytes:
+def key_file(source: KeySource) -> bytes:
+    """The bytes of a key, certificate or trust root that a policy names. Raises ConfigError."""
     return _read(source.path, "key file", openpgp.MAX_SIZE) if source.path else source.data
 
 

@@ -24,6 +24,9 @@ from rktpy.fetch.reference import parse_reference
 from rktpy.formats import config, stage1
 from rktpy.formats.aci import isolators
 from rktpy.formats.aci.manifest import ImageManifest
+from rktpy.formats.trust import policy_requirements, scopes
+from rktpy.formats.trust.evidence import FAMILIES, MAX_COUNT, Evidence
+from rktpy.formats.trust.policy import parse_policy
 from rktpy.isolate.seccomp_names import EVERYTHING
 from rktpy.isolate.seccomp_sets import SETS
 from rktpy.stage0 import images, pod_states
@@ -40,7 +43,7 @@ MAN = CHECKOUT / "docs" / "man"
 PAGES = sorted([*MAN.glob("man5/*.5"), *MAN.glob("man7/*.7")])
 TEXTS = {page.stem: page.read_text("utf-8") for page in PAGES}
 EXPECTED = {
-    *[f"rktpy-{name}" for name in ("config", "keystore", "trust", "store", "pod", "progress", "net")],
+    *[f"rktpy-{name}" for name in ("archive", "config", "keystore", "policy.json", "trust", "store", "pod", "progress", "net")],
     *[f"rktpy-{name}" for name in ("references", "stage1", "fly", "systemd")],
 }
 
@@ -112,7 +115,7 @@ def test_references_between_pages() -> None:
     sections = {page.stem: page.suffix[1:] for page in PAGES}
     mentioned: set[str] = set()
     for name, words in WORDS.items():
-        for other, section in re.findall(r"\b(rktpy(?:-[a-z0-9]+)*)\((\d)\)", words):
+        for other, section in re.findall(r"\b(rktpy(?:-[a-z0-9.]+)*)\((\d)\)", words):
             if section == "1":
                 assert other in commands, f"{name}: {other}({section})"
             else:
@@ -224,6 +227,36 @@ def test_trust_document() -> None:
     assert f'"allowedBy":"{insecure.allowed_by}"' in WORDS[page]
 
 
+def test_members_of_the_policy() -> None:
+    """Every word that the parser asks for, and every transport; the examples are policies."""
+    page = "rktpy-policy.json"
+    source = (CHECKOUT / "formats/trust/policy_requirements.py").read_text()
+    stems = {"ca", "caRoots", "caIntermediates", "trustedRoot", "key", "logKey", "rekorPublicKey"}
+    named = set(re.findall(r'(?:text|inner|take|path_text|_match)\((?:members, |subject, )?"([a-zA-Z]+)"', source))
+    named |= {stem + "Path" for stem in stems} | {stem + "Data" for stem in stems}
+    named |= set(re.findall(r'"((?:match|exact|remap)[A-Z][a-zA-Z]+)"', source)) | {"dockerReference", "dockerRepository"}
+    named |= {"email", "uri", "exact", "prefix", "regexp", *policy_requirements._LOGS, *scopes.TRANSPORTS}
+    assert len(named) > 45
+    for name in (*named, *policy_requirements._READERS):
+        assert mentions(page, name), name
+    assert f"At most {MAX_COUNT} of a family" in WORDS[page]
+    shown = [text for _page, text in examples("json: policy")]
+    assert len(shown) == 3
+    for text in shown:
+        assert parse_policy(text.encode(), page).default
+
+
+def test_what_decisions_by_a_policy_have(tmp_path: Path) -> None:
+    image = Image("sha256-" + "0" * 64, "oci", "docker://registry.example/a:1", "sha256:" + "0" * 64, "m", 1, "")
+    inner = Step("rule", "accepts", "why", (Step("rule", "accepts", "why"),))
+    kept = {"evidence": {}, "data": {}, "key": "", "fact": {}}
+    decision = Decision(image, "accepted", "r", "x", (inner,), (), "/p", "rule", (kept,))
+    document = decision.to_dict()
+    for name in (*document, *document["image"], *document["steps"][0], *kept):
+        assert mentions("rktpy-trust", name), name
+    assert Image.from_dict(document["image"]) == image
+
+
 def test_rules_of_the_trust_page() -> None:
     assert decide(Image("i", "oci", "n"), (), (), states={}, insecure_image=False, now=0).verdict == "rejected"
     assert decide(Image("i", "aci", "n"), (), (), states={}, insecure_image=False, now=0).verdict == "rejected"
@@ -272,6 +305,7 @@ def test_store_layout() -> None:
         assert name in WORDS[page], path
     for path in (layout.index, layout.records_lock, layout.blobs_lock, layout.key_state("FINGERPRINT")):
         assert path.removeprefix("/d/cas/") in WORDS[page]
+    assert layout.facts("sha256-" + "0" * 64).removeprefix("/d/cas/").partition("-")[0] + "-IMAGE" in WORDS[page]
     assert mentions(page, "locks/prepareLock")
     assert tree_ready.SYNCED.decode().strip() in WORDS[page]
     assert "deps-sha512-" in WORDS[page]
@@ -282,7 +316,8 @@ def test_store_records(tmp_path: Path) -> None:
     shown = json.loads(one("json: record"))
     record = ImageRecord.from_dict(shown)
     assert record.to_dict() == shown
-    for name in (*shown, *shown["layers"][0], *SignatureFact("s").to_dict()):
+    evidence = Evidence("f", "s", "m", ())
+    for name in (*shown, *shown["layers"][0], *SignatureFact("s").to_dict(), *evidence.to_dict(), *FAMILIES):
         assert mentions(page, name), name
     remote = json.loads(one("json: remote"))
     for name in remote:

@@ -186,7 +186,7 @@ def replaced(message: bytes, old: bytes, new: bytes) -> bytes:
 def test_changed_payload(signer: Signer) -> None:
     message = signer.sign(claims(), options=("--compress-algo", "none"))
     changed = replaced(message, DIGEST.encode(), OTHER.encode())
-    assert verdict(changed, signer.alice) == ("rejects", "it does not fit what was signed: one of the two was changed")
+    assert verdict(changed, signer.alice) == ("rejects", "the signature does not fit what was signed: one of the two was changed")
 
 
 def test_messages_that_are_no_single_signed_message(signer: Signer) -> None:
