@@ -102,6 +102,7 @@ used longer ago than the grace period; --grace-period=0s removes them at once.""
         """FILE is an OCI archive, written by "image save" or another tool, or an ACI. Its images are checked, judged by the trust
 policy under the names that they have in it, with the signatures that it holds, and their IDs are printed.""",
         (
+            *flags.EXPLAIN,
             ("full", "bool", "false", "print whole image IDs"),
             ("name", "string", "", "take only the image of this name"),
             (
@@ -177,6 +178,8 @@ OpenPGP signature in a lookaside storage), cosign (under the tag of cosign's old
             ("output", "string", "", "file to write a detached signature to"),
             *flags.OVERWRITE,
             ("passphrase-file", "string", "", "file whose first line is the passphrase of the key"),
+            ("predicate", "string", "", "JSON file to attest, in place of signing the image"),
+            ("predicate-type", "string", "", "type of what is attested, a URI"),
             ("push", "bool", "false", "push the signatures to the registry"),
             ("reference", "string", "", "docker://HOST/NAME[:TAG] to sign the image for; where it was fetched from if empty"),
             ("type", "string", "", "kinds of signatures, separated by commas: asc, simple, cosign, bundle, notation"),

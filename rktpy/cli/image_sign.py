@@ -38,6 +38,8 @@ def run(arguments: Arguments) -> int:
         overwrite=arguments.switch("overwrite"),
         lookaside=arguments.text("lookaside"),
         expiry=arguments.duration("expiry") // _SECOND,
+        predicate=arguments.text("predicate"),
+        predicate_type=arguments.text("predicate-type"),
         push=arguments.switch("push"),
     )
     with Store(g.data_dir) as store:

@@ -1,6 +1,6 @@
 """Make what cosign makes with a private key: signatures of the old scheme, sigstore bundles, attestations.
 
-cosign ``specs/SIGNATURE_SPEC.md``, ``ATTESTATION_SPEC.md``, ``BUNDLE_SPEC.md``; sigstore/protobuf-specs ``sigstore_bundle.proto``.
+cosign ``specs/SIGNATURE_SPEC.md``, ``ATTESTATION_SPEC.md``, ``BUNDLE_SPEC.md``; protobuf-specs ``sigstore_bundle.proto``.
 Nothing is sent to a transparency log. No I/O: bytes come in and go out, with the annotations that belong to them.
 
 Cold path: imports ``cryptography``.
@@ -102,19 +102,17 @@ def attest_image(key: SigningKey, digest: str, predicate_type: str, predicate: d
 
 
 def sign_message_bundle(key: SigningKey, message: bytes) -> tuple[bytes, Annotations]:
-    """A bundle that signs ``message`` itself: the bytes of the image's manifest. Raises :class:`ConfigError` for Ed25519 keys.
+    """A bundle that signs ``message`` itself: the bytes of the image's manifest.
 
-    Whoever verifies an image knows the digest of its manifest, and an Ed25519 signature cannot be checked with a digest.
+    Whoever verifies an image has the SHA-256 of its manifest at hand, so the signature must be over that. Raises
+    :class:`ConfigError` for keys with which it is not.
     """
-    if not key.hash:
-        raise ConfigError(
-            "signing key: an Ed25519 key cannot sign a message for a bundle; sign the digest in an envelope instead"
-        )
-    names = {name: written for written, name in sigstore_bundle.HASHES.items()}
-    digest = hashlib.new(key.hash, message).digest()
+    if key.hash != "sha256":
+        raise ConfigError(f"signing key: a key of the kind {key.public.kind} does not sign a SHA-256; sign an envelope instead")
+    digest = hashlib.sha256(message).digest()
     content = {
         "messageSignature": {
-            "messageDigest": {"algorithm": names[key.hash], "digest": base64_strict.encode(digest)},
+            "messageDigest": {"algorithm": "SHA2_256", "digest": base64_strict.encode(digest)},
             "signature": base64_strict.encode(key.sign(message, key.hash)),
         }
     }

@@ -7,7 +7,8 @@ import time
 
 from rktpy.errors import ConfigError, UsageError
 from rktpy.fetch.reference import DockerReference, FileReference, parse_reference
-from rktpy.formats.trust.evidence import BUNDLE, COSIGN, NOTATION, SIMPLE_SIGNING, Evidence
+from rktpy.formats import jsondoc
+from rktpy.formats.trust.evidence import BUNDLE, COSIGN, MAX_SIZE, NOTATION, SIMPLE_SIGNING, Evidence
 from rktpy.log import note
 from rktpy.record import Record
 from rktpy.stage0 import images
@@ -18,6 +19,8 @@ from rktpy.trust.sign_openpgp import OpenPGPSigner, SigningKey
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from rktpy.stage0.options import Globals
     from rktpy.store.image_record import ImageRecord
     from rktpy.store.store import Store
@@ -38,7 +41,8 @@ class SignOptions(Record):
     keyring, ``passphrase_file`` the file with the passphrase of the key, ``certificates`` the PEM certificates that belong to it.
     ``reference`` is the name to sign an OCI image for, empty for the one it was fetched by. ``output`` is the file for a detached
     signature, ``lookaside`` the directory for simple signatures in place of the configured one. ``expiry`` is in seconds from
-    now, 0 for none. ``push`` asks to push the signatures to the repository of the reference.
+    now, 0 for none. ``predicate`` is a JSON file: it is attested, as one of the type ``predicate_type``. ``push`` asks to push
+    the signatures to the repository of the reference.
     """
 
     types: tuple[str, ...] = ()
@@ -51,6 +55,8 @@ class SignOptions(Record):
     overwrite: bool = False
     lookaside: str = ""
     expiry: int = 0
+    predicate: str = ""
+    predicate_type: str = ""
     push: bool = False
 
 
@@ -84,6 +90,11 @@ def _only(options: SignOptions, fitting: tuple[str, ...], what: str) -> None:
         (options.lookaside and SIMPLE not in options.types, "--lookaside is for --type=simple"),
         (options.certificates and NOTATION_JWS not in options.types, "--certificates is for --type=notation"),
         (options.expiry and NOTATION_JWS not in options.types, "--expiry is for --type=notation"),
+        (bool(options.predicate) != bool(options.predicate_type), "--predicate and --predicate-type belong together"),
+        (
+            options.predicate and not set(options.types) <= {COSIGN_TAG, SIGSTORE_BUNDLE},
+            "--predicate is for --type=cosign and --type=bundle",
+        ),
         (options.local_user and not set(options.types) & set(_OPENPGP), "--local-user is for --type=asc and --type=simple"),
         (ASC in options.types and (options.push or options.reference), "--push and --reference are for OCI images"),
         (options.push and set(options.types) == {SIMPLE}, "--push: simple signatures are kept in a lookaside, not in a registry"),
@@ -191,17 +202,25 @@ class _Signing:
         return self._evidence(SIMPLE_SIGNING, MEDIA_TYPE, "signature", message)
 
     def _cosign(self) -> Evidence:
-        from rktpy.formats.oci.artifacts import COSIGN_PAYLOAD
-        from rktpy.trust.sign_cosign import load_key, sign_image
+        from rktpy.formats.oci.artifacts import COSIGN_PAYLOAD, DSSE_ENVELOPE
+        from rktpy.trust.sign_cosign import attest_image, load_key, sign_image
 
-        payload, annotations = sign_image(load_key(*self._private_key()), self._digest, self._named().name)
+        key = load_key(*self._private_key())
+        if self._options.predicate:
+            envelope, annotations = attest_image(key, self._digest, self._options.predicate_type, self._predicate())
+            return self._evidence(COSIGN, DSSE_ENVELOPE, "payload", envelope, annotations)
+        payload, annotations = sign_image(key, self._digest, self._named().name)
         return self._evidence(COSIGN, COSIGN_PAYLOAD, "payload", payload, annotations)
 
     def _bundle(self) -> Evidence:
         from rktpy.formats.oci.artifacts import BUNDLE_TYPE
-        from rktpy.trust.sign_cosign import load_key, sign_bundle
+        from rktpy.trust.sign_cosign import attest_bundle, load_key, sign_bundle
 
-        bundle, annotations = sign_bundle(load_key(*self._private_key()), self._digest)
+        key = load_key(*self._private_key())
+        if self._options.predicate:
+            bundle, annotations = attest_bundle(key, self._digest, self._options.predicate_type, self._predicate())
+        else:
+            bundle, annotations = sign_bundle(key, self._digest)
         return self._evidence(BUNDLE, BUNDLE_TYPE, "bundle", bundle, annotations)
 
     def _notation(self) -> Evidence:
@@ -217,6 +236,9 @@ class _Signing:
         expiry = self._now + self._options.expiry if self._options.expiry else 0
         made = sign_notation(target, signer, self._now, expiry=expiry)
         return self._evidence(NOTATION, made.media_type, "envelope", made.envelope, made.annotations)
+
+    def _predicate(self) -> dict[str, Any]:
+        return jsondoc.parse_object(_read(self._options.predicate, "predicate", MAX_SIZE // 2), self._options.predicate)
 
     def _private_key(self) -> tuple[bytes, bytes | None]:
         """The PEM file, and its passphrase."""
@@ -254,12 +276,12 @@ def _directory_url(path: str) -> str:
     return f"file://{quote(os.path.abspath(path))}" if path else ""
 
 
-def _read(path: str, what: str) -> bytes:
+def _read(path: str, what: str, limit: int = _LARGEST_KEY) -> bytes:
     try:
         with open(path, "rb") as file:
-            data = file.read(_LARGEST_KEY + 1)
+            data = file.read(limit + 1)
     except OSError as error:
         raise ConfigError(f"cannot read the {what}") from error
-    if len(data) > _LARGEST_KEY:
+    if len(data) > limit:
         raise ConfigError(f"{path}: is larger than a {what} may be")
     return data

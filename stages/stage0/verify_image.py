@@ -43,7 +43,7 @@ def verify_image(g: Globals, name: str, digest: str, descriptor: Descriptor | No
     try:
         parse_digest(digest, "digest", "")
     except FormatError as error:
-        raise UsageError(f"digest {error.problem}") from None
+        raise UsageError(f"--digest: {error.problem}") from None
     if reference.digest and reference.digest != digest:
         raise TrustRejected(f"the name {name} is about another image than the digest {digest}")
     if descriptor is not None and descriptor.digest != digest:
