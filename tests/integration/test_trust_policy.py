@@ -220,8 +220,13 @@ def test_the_signature_blob_is_kept_and_checked(rktpy: Rktpy, images: SignedImag
     evidence = json.loads((rktpy.data / "cas/images" / image).read_bytes())["evidence"]
     digest = evidence[0]["blobs"]["signature"]
     blob = rktpy.data / "cas/blobs/sha256" / digest.partition(":")[2]
+    stray = rktpy.data / "cas/db" / f"facts-sha256-{'0' * 64}"
+    stray.write_text("{}")
+    assert "the store is sound" in rktpy("image", "check").stderr
     rktpy("image", "gc", "--grace-period=24h")
     assert blob.exists()
+    assert (rktpy.data / "cas/db" / f"facts-{image}").exists()
+    assert not stray.exists()
     assert "accepted" in rktpy("image", "verify", "--signatures", image).stdout
     blob.write_bytes(blob.read_bytes()[:-1] + b"x")
     (rktpy.data / "cas/db" / f"facts-{image}").unlink()
