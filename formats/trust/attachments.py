@@ -104,7 +104,7 @@ def cosign_manifest(layers: Iterable[dict[str, Any]], before: Manifest | None = 
     document["mediaType"] = OCI_MANIFEST
     there: list[dict[str, Any]] = list(document.get("layers", []))
     known = {_identity(layer) for layer in there}
-    added = [layer for layer in layers if _identity(layer) not in known]
+    added = list({_identity(layer): layer for layer in layers if _identity(layer) not in known}.values())
     if before is not None and not added:
         return None
     combined = [*there, *added]
@@ -126,7 +126,7 @@ def fallback_index(entries: Iterable[dict[str, Any]], before: ImageIndex | None 
     document["mediaType"] = OCI_INDEX
     there: list[dict[str, Any]] = list(document.get("manifests", []))
     known = {entry["digest"] for entry in there}
-    added = [entry for entry in entries if entry["digest"] not in known]
+    added = list({entry["digest"]: entry for entry in entries if entry["digest"] not in known}.values())
     if not added:
         return None
     if len(there) + len(added) > _MAX_ENTRIES:

@@ -102,6 +102,7 @@ used longer ago than the grace period; --grace-period=0s removes them at once.""
         """FILE is an OCI archive, written by "image save" or another tool, or an ACI. Its images are checked, judged by the trust
 policy under the names that they have in it, with the signatures that it holds, and their IDs are printed.""",
         (
+            *flags.EXPLAIN,
             ("full", "bool", "false", "print whole image IDs"),
             ("name", "string", "", "take only the image of this name"),
             (

@@ -103,6 +103,7 @@ def _refer(session: Session, subject: dict[str, Any], group: list[Evidence], rea
         answer = put_manifest(session, referrer.digest, referrer.data, OCI_MANIFEST)
         if not answer.get("oci-subject"):
             unlisted.append(referrer)
+        there.add(digest)
         said.append(f"{session.name}@{referrer.digest}")
     if unlisted:
         _list(session, subject["digest"], unlisted)

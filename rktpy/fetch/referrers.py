@@ -70,6 +70,11 @@ def _page(session: Session, url: URL, auth: RegistryAuth, *, first: bool) -> tup
             debug("image", f"{url.shown}: no referrers API (HTTP {error.code}), looking for the fallback tag")
             return None, None
         raise
+    except FormatError as error:
+        if first:  # a page for people, say, of a server that answers everything
+            debug("image", f"{url.shown}: no referrers API ({error.problem}), looking for the fallback tag")
+            return None, None
+        raise
     if not isinstance(index, ImageIndex):
         raise FormatError(url.shown, "", "is no list of referrers")
     following = next_page(url, document.headers.all("link"))

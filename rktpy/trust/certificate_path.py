@@ -57,12 +57,13 @@ def load(der: bytes, what: str) -> Certificate:
     """Read a DER certificate with all its extensions. Raises :class:`PathProblem`."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about serial numbers that RFC 5280 disallows: nothing that a user could change
+            # About serial numbers that RFC 5280 disallows, countries of three letters: nothing that a user could change.
+            warnings.simplefilter("ignore")
             certificate = x509.load_der_x509_certificate(der)
-        certificate.extensions  # noqa: B018  (parsed on first use, and then it may raise)
-        certificate.issuer.public_bytes()
-        certificate.subject.public_bytes()
-        certificate.public_key()
+            certificate.extensions  # noqa: B018  (parsed on first use, and then it may raise)
+            certificate.issuer.public_bytes()
+            certificate.subject.public_bytes()
+            certificate.public_key()
     except UNREADABLE as error:
         raise PathProblem(f"{what} is not a certificate that can be read: {_printable(str(error))}") from None
     return certificate

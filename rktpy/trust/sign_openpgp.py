@@ -24,6 +24,10 @@ _LIMIT = 600
 _LARGEST_KEY = 1 << 20
 
 
+# A socket's path may have 107 bytes; what the agent's is called, and the directory's own name, come after this.
+_LONGEST_DIRECTORY = 65
+
+
 class SigningKey(Record):
     """Which key signs: ``user`` names one of the keyring (empty: its default key), or ``path`` is a file with secret keys.
 
@@ -47,7 +51,7 @@ class OpenPGPSigner:
             try:
                 with open(self._key.path, "rb") as file:
                     data = file.read(_LARGEST_KEY)
-                self._home = tempfile.mkdtemp(prefix="rktpy-gpg-")
+                self._home = tempfile.mkdtemp(prefix="rktpy-gpg-", dir=_directory())
             except OSError as error:
                 raise ConfigError("cannot read the signing key") from error
             try:
@@ -100,7 +104,7 @@ class OpenPGPSigner:
                 capture_output=True,
                 timeout=_LIMIT,
                 check=False,
-                env={**os.environ, "LC_ALL": "C"},
+                env=_environ(),
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise InputError("cannot run gpg to sign") from error
@@ -109,3 +113,17 @@ class OpenPGPSigner:
             reason = said[-1].removeprefix("gpg: ") if said else f"exit status {done.returncode}"
             raise InputError(f"cannot sign with gpg: {harmless(reason)}")
         return done.stdout
+
+
+def _directory() -> str:
+    """Where a private home may be made: the agent's sockets lie in it, and their paths must not be long."""
+    usual = tempfile.gettempdir()
+    return usual if len(os.fsencode(usual)) <= _LONGEST_DIRECTORY else "/tmp"
+
+
+def _environ() -> dict[str, str]:
+    environ = {**os.environ, "LC_ALL": "C"}
+    if "GPG_TTY" not in environ and os.isatty(0):
+        # The agent asks for a passphrase where the user is.
+        environ["GPG_TTY"] = os.ttyname(0)
+    return environ

@@ -114,9 +114,9 @@ def add_pulled(
 ) -> str:
     """Look for the signatures of what was pulled, have it judged and write its record; the image ID.
 
-    ``archive`` is where the image lies if that is not where ``reference`` names (``image load``). All signatures that it holds are
-    then kept. A rule that accepts ``reference`` without any signature speaks of what its registry delivers and not of a file, so
-    the archive itself must be accepted too.
+    ``archive`` is where the image lies if that is not where ``reference`` names (``image load``). All signatures that it holds
+    are then kept. A rule that accepts ``reference`` without any signature speaks of what its registry delivers and not of a
+    file, so the archive itself must be accepted too.
     """
     if archive is None:
         evidence = find_signatures(g, store, reference, pulled.manifest_digest)

@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from rktpy.store.store import Store
     from rktpy.trust.decision import Decision, KeyState
 
-_loaded: dict[str, Policy] = {}
+# The policy read last, and what it was read from: its path and bytes.
+_loaded: list[tuple[str, bytes, Policy]] = []
 
 
 def load_policy(path: str) -> Policy:
-    """The policy in the file ``path``, read once by each command. Raises ConfigError."""
-    policy = _loaded.get(path)
-    if policy is None:
-        data = _read(path, "trust policy", MAX_SIZE)
+    """The policy in the file ``path``. One that a command asks several times is parsed once. Raises ConfigError."""
+    data = _read(path, "trust policy", MAX_SIZE)
+    if not _loaded or _loaded[0][:2] != (path, data):
         try:
-            policy = _loaded[path] = parse_policy(data, path)
+            _loaded[:] = [(path, data, parse_policy(data, path))]
         except FormatError as error:
             raise ConfigError(str(error)) from None
-    return policy
+    return _loaded[0][2]
 
 
 def find_rule(path: str, image_format: str, name: str) -> Rule:

@@ -36,8 +36,8 @@ _WHAT = "output file"
 def save(store: Store, texts: list[str], path: str, *, signatures: bool, overwrite: bool) -> None:
     """Write the images that ``texts`` name to the file ``path``.
 
-    Raises NotFoundError, UsageError when the file is there and may not be replaced, InputError for images that do not fit into one
-    file, StoreError.
+    Raises NotFoundError, UsageError when the file is there and may not be replaced, InputError for images that do not fit into
+    one file, StoreError.
     """
     chosen = [(text, store.record(resolve_image(store, text))) for text in texts]
     if any(record.format != "oci" for _text, record in chosen):

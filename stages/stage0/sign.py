@@ -41,7 +41,8 @@ class SignOptions(Record):
     keyring, ``passphrase_file`` the file with the passphrase of the key, ``certificates`` the PEM certificates that belong to it.
     ``reference`` is the name to sign an OCI image for, empty for the one it was fetched by. ``output`` is the file for a detached
     signature, ``lookaside`` the directory for simple signatures in place of the configured one. ``expiry`` is in seconds from
-    now, 0 for none. ``predicate`` is a JSON file: it is attested, as one of the type ``predicate_type``. ``push`` asks to push the signatures to the repository of the reference.
+    now, 0 for none. ``predicate`` is a JSON file: it is attested, as one of the type ``predicate_type``. ``push`` asks to push
+    the signatures to the repository of the reference.
     """
 
     types: tuple[str, ...] = ()
@@ -189,13 +190,14 @@ class _Signing:
         from rktpy.fetch.registries_d import load_registries_d
         from rktpy.formats.oci.image_name import parse_image_name
         from rktpy.formats.trust.simple_signing import Claims
+        from rktpy.trust.sign_simple import sign as sign_simple
 
         named = self._named()
         name = named.text.removeprefix("docker://")
         claims = Claims(self._digest, name, "rktpy", self._now)
         base = _directory_url(self._options.lookaside) or load_registries_d().lookaside(parse_image_name(name), write=True)
         with OpenPGPSigner(_openpgp_key(self._options)) as signer:
-            message = signer.message(claims.to_bytes())
+            message = sign_simple(claims, signer)
         path = write_signature(base, named.repository, self._digest, message)
         self._said.append(f"simple signature written to {path}")
         return self._evidence(SIMPLE_SIGNING, MEDIA_TYPE, "signature", message)

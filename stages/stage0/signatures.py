@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rktpy.errors import FormatError
 from rktpy.formats.oci.manifest import Manifest
-from rktpy.formats.openpgp import dearmor
 from rktpy.formats.oci.parse import MAX_DOCUMENT, parse_manifest_document
+from rktpy.formats.openpgp import dearmor
 from rktpy.formats.trust.evidence import DETACHED, FAMILIES, MAX_SIZE, Evidence
 
 TYPE_CHECKING = False
@@ -37,8 +37,9 @@ def subject_of(manifest: Manifest, record: ImageRecord) -> dict[str, Any]:
 
 
 def stored_evidence(record: ImageRecord) -> tuple[Evidence, ...]:
-    """The signatures beside an image. Raises :class:`FormatError` for a damaged record."""
-    return tuple([Evidence.from_dict(one) for one in record.evidence if one.get("family") in FAMILIES])
+    """The signatures beside an image, each once, wherever it was found. Raises :class:`FormatError` for a damaged record."""
+    found = [Evidence.from_dict(one) for one in record.evidence if one.get("family") in FAMILIES]
+    return tuple({one.replace(source=""): one for one in found}.values())
 
 
 def read_evidence(store: Store, digest: str) -> bytes:

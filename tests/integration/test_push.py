@@ -21,6 +21,7 @@ from rktpy.fetch.upload import Upload
 from rktpy.formats.oci.manifest import Manifest
 from tests.conftest import Rktpy, need_tool
 from tests.support.http_server import Answer, Request, make_certificate
+from tests.support.podman import Podman
 from tests.support.referrers_registry import ReferrersRegistry
 from tests.support.registry import LOGIN, Registry, make_image
 from tests.support.scripted_registry import ScriptedRegistry, digest_of
@@ -62,6 +63,17 @@ def test_what_is_pushed_is_what_was_fetched(rktpy: Rktpy, registry: Registry, im
     for layer in json.loads(manifest)["layers"]:
         assert digest_of(registry.blob(layer["digest"]).read_bytes()) == layer["digest"]
     assert rktpy(INSECURE, "fetch", "--full", f"docker://{registry.host}/team/app:v1").stdout.strip() == stored
+
+
+@pytest.mark.root
+def test_podman_pulls_what_was_pushed(rktpy: Rktpy, registry: Registry, stored: str, tmp_path: Path) -> None:
+    target = f"docker://{registry.host}/team/app:v1"
+    rktpy("image", "push", INSECURE, stored, target)
+    policy = tmp_path / "policy.json"
+    policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+    with Podman(tmp_path) as podman:
+        podman("pull", "--quiet", "--tls-verify=false", f"--signature-policy={policy}", target)
+        assert stored.replace("-", ":") in podman("images", "--digests", "--format={{.Digest}}")
 
 
 def test_what_is_there_is_not_sent_again_and_blobs_are_mounted(rktpy: Rktpy, registry: Registry, stored: str) -> None:

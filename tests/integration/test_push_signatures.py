@@ -100,6 +100,15 @@ def test_what_is_pushed_is_found(host: str, tmp_path: Path) -> None:
     assert sink.read_blob(NOTATED.blob("envelope")) == b"jws"
 
 
+def test_what_was_found_twice_is_pushed_once(host: str, tmp_path: Path) -> None:
+    twice = [COSIGNED, BUNDLED, NOTATED, COSIGNED.replace(source="there"), BUNDLED.replace(source="there"), NOTATED]
+    with pushing(host) as (session, subject):
+        assert len(attach(session, subject, twice, BLOBS.__getitem__)) == 3
+        assert found(session, subject, DirectorySink(tmp_path / "sink")) == [COSIGNED, BUNDLED, NOTATED]
+        layers = json.loads(session.manifest(cosign_tag(subject["digest"], "sig"))[0])["layers"]
+    assert len(layers) == 1
+
+
 def test_simple_signatures_have_no_place_in_a_registry(host: str) -> None:
     with pushing(host) as (session, subject):
         assert attach(session, subject, [Evidence(SIMPLE_SIGNING, "", "", ())], BLOBS.__getitem__) == []

@@ -179,9 +179,10 @@ def test_the_older_type_of_a_bundle(registry: SigningRegistry, sink: DirectorySi
     assert (found.family, found.media_type) == (BUNDLE, OLD_BUNDLE)
 
 
-@pytest.mark.parametrize("status", [404, 400, 405])
+@pytest.mark.parametrize("status", [404, 400, 405, 200])
 def test_the_fallback_tag(registry: SigningRegistry, sink: DirectorySink, status: int) -> None:
-    registry.serve(f"/v2/team/app/referrers/{registry.digest}", Answer(status))
+    page = Answer(status, b"<html>welcome</html>", {"Content-Type": "text/html"})
+    registry.serve(f"/v2/team/app/referrers/{registry.digest}", page)
     untyped = registry.bundle(b"b")
     del untyped["artifactType"]
     sbom = registry.refer(SBOM, registry.layer(b"sbom", SBOM))

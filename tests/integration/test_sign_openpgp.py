@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,15 +130,18 @@ def test_an_aci_is_saved_and_loaded_with_its_signature(
     elsewhere("image", "save", "--overwrite", "--with-signatures=false", f"--output={again}", image)
 
 
-def test_the_private_home_leaves_nothing(rktpy: Rktpy, secret: Path, busybox_images: Path, tmp_path: Path) -> None:
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
+@pytest.mark.parametrize("length", [10, 200])
+def test_the_private_home_leaves_nothing(rktpy: Rktpy, secret: Path, busybox_images: Path, tmp_path: Path, length: int) -> None:
     rktpy(UNSIGNED, "fetch", str(busybox_images / "busybox.aci"))
-    environ = {**os.environ, "TMPDIR": str(temporary), "GNUPGHOME": str(tmp_path / "none")}
-    rktpy("image", "sign", "--type=asc", f"--key={secret}", "example.com/busybox:1", env=environ)
-    assert list(temporary.iterdir()) == []
-    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert str(temporary) not in running
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        temporary = Path(name) / ("x" * length)
+        temporary.mkdir()
+        environ = {**os.environ, "TMPDIR": str(temporary), "GNUPGHOME": str(tmp_path / "none")}
+        rktpy("image", "sign", "--type=asc", f"--key={secret}", "example.com/busybox:1", env=environ)
+        assert list(temporary.iterdir()) == []
+        assert not (tmp_path / "none").exists()
+        running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+        assert str(temporary) not in running
 
 
 # Simple signing

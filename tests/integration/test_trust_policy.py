@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -219,8 +220,13 @@ def test_the_signature_blob_is_kept_and_checked(rktpy: Rktpy, images: SignedImag
     evidence = json.loads((rktpy.data / "cas/images" / image).read_bytes())["evidence"]
     digest = evidence[0]["blobs"]["signature"]
     blob = rktpy.data / "cas/blobs/sha256" / digest.partition(":")[2]
+    stray = rktpy.data / "cas/db" / f"facts-sha256-{'0' * 64}"
+    stray.write_text("{}")
+    assert "the store is sound" in rktpy("image", "check").stderr
     rktpy("image", "gc", "--grace-period=24h")
     assert blob.exists()
+    assert (rktpy.data / "cas/db" / f"facts-{image}").exists()
+    assert not stray.exists()
     assert "accepted" in rktpy("image", "verify", "--signatures", image).stdout
     blob.write_bytes(blob.read_bytes()[:-1] + b"x")
     (rktpy.data / "cas/db" / f"facts-{image}").unlink()
@@ -337,7 +343,8 @@ def test_mirrors_are_judged_by_the_logical_name(
     digest = images.push(busybox, "vendor/app:v1", "alice")
     host = images.registry.host
     conf = tmp_path / "registries.conf"
-    conf.write_text(f'[[registry]]\nprefix = "vendor.example"\nlocation = "{host}/vendor"\ninsecure = true\n')
+    mirror = f'[[registry.mirror]]\nlocation = "{host}/vendor"\ninsecure = true\n'
+    conf.write_text(f'[[registry]]\nlocation = "vendor.example"\n{mirror}')
     environ = {**images.environ, "CONTAINERS_REGISTRIES_CONF": str(conf)}
     images.look_at(f"file://{images.lookaside}", "vendor.example")
     target = images.signatures("app", digest)
@@ -464,3 +471,34 @@ def test_a_key_file_that_cannot_be_used_decides_nothing(
     assert "cannot decide about image" in done.stderr
     assert "undecided" in done.stderr
     assert str(file) in done.stderr
+
+
+def test_apps_that_are_added_are_judged_too(
+    rktpy: Rktpy, images: SignedImages, busybox: str, fetch: Fetch, tmp_path: Path
+) -> None:
+    images.push(busybox, "added/app:v1", "alice")
+    images.policy(rktpy)
+    image = fetch("added/app:v1").stdout.strip()
+    reference = images.reference("added/app:v1")
+    saved = tmp_path / "uuid"
+    argv = rktpy.argv("app", "sandbox", "--net=none", f"--uuid-file-save={saved}")
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not (saved.exists() and saved.read_text().strip()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        uuid = saved.read_text().strip()
+        try:
+            rktpy("status", "--wait-ready=60s", uuid)
+            rktpy("app", "add", uuid, reference, "--name=one", env=NO_PROGRAMS)
+            rktpy("app", "add", uuid, image, "--name=two", env=NO_PROGRAMS)
+            (trust,) = rktpy.data.glob(f"pods/*/{uuid}/trust")
+            decisions = json.loads(trust.read_bytes())["apps"]
+            assert [decisions[name][0]["image"]["name"] for name in ("one", "two")] == [reference, reference]
+            images.policy(rktpy, {images.registry.host: REJECT})
+            assert "is refused by reject" in rktpy("app", "add", uuid, reference, "--name=three", status=254).stderr
+            refused = rktpy("trust", "recheck", "--running", status=254).stdout.splitlines()
+            assert [line.split(", ")[1] for line in refused] == ["app one", "app two"]
+        finally:
+            rktpy("stop", "--force", uuid)
+            process.wait(60)
