@@ -26,7 +26,11 @@ class InsecureOptions(Record):
 
 
 class Globals(Record):
-    """The global flags, resolved: every path is absolute."""
+    """The global flags, resolved: every path is absolute.
+
+    ``trust_policy`` is the policy.json to use in place of the configured one, or empty; ``explain`` (``--explain``) shows trust
+    decisions on standard error.
+    """
 
     data_dir: str = "/var/lib/rktpy"
     local_config: str = "/etc/rktpy"
@@ -35,6 +39,8 @@ class Globals(Record):
     insecure: InsecureOptions = InsecureOptions()
     trust_keys_from_https: bool = False
     debug: bool = False
+    trust_policy: str = ""
+    explain: bool = False
 
 
 class FetchOptions(Record):
