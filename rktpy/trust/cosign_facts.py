@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rktpy.errors import FormatError
+from rktpy.formats.oci.artifacts import DSSE_ENVELOPE
 from rktpy.formats.oci.digest import sha256_digest
 from rktpy.formats.trust import base64_strict, cosign_annotations, cosign_payload, dsse, intoto
 from rktpy.formats.trust.cosign_annotations import parse_rekor_bundle, parse_timestamp
@@ -46,7 +47,7 @@ def examine(
     signer = _Signer(requirement, file)
     try:
         payload = blob(evidence.blob("payload"))
-        if evidence.media_type == dsse.MEDIA_TYPE:
+        if evidence.media_type == DSSE_ENVELOPE:
             return _attestation(payload, evidence, signer)
         return _signature(payload, evidence, signer)
     except (FormatError, Unproven) as problem:

@@ -6,6 +6,7 @@ certificates of one's own CA, the clock. Hot-path module.
 
 from __future__ import annotations
 
+from rktpy.formats.oci.artifacts import COSIGN_SIGN
 from rktpy.formats.trust.members import shown
 from rktpy.formats.trust.requirements import SigstoreBundle, SigstoreSigned
 from rktpy.trust import identity
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 _ACCEPTS = "accepts"
 _REJECTS = "rejects"
-#: The predicate type of a plain signature of an image.
-COSIGN_SIGN = "https://sigstore.dev/cosign/sign/v1"
 
 
 def material(requirement: Requirement) -> tuple[KeySource, ...]:
