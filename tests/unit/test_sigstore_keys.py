@@ -22,6 +22,7 @@ from tests.support.sigstore import (
     envelope,
     hashedrekord,
     intoto_entry,
+    intoto_entry_1,
     pae,
     payload,
     sign,
@@ -315,6 +316,15 @@ def test_an_attestation_in_the_log() -> None:
     for body in (dsse_entry(signature, PEM, content), intoto_entry(signature, PEM, content)):
         found = cosign(json.dumps(envelope(content, signature)).encode(), {REKOR: LOG.annotation(body)}, DSSE)
         assert why(bundle_by_keys(PEM, predicate=SLSA, log="promise", logs=(LOG_PEM,)), found) == ""
+    data = json.dumps(envelope(content, signature)).encode()
+    wanted = bundle_by_keys(PEM, predicate=SLSA, log="promise", logs=(LOG_PEM,))
+    assert why(wanted, cosign(data, {REKOR: LOG.annotation(intoto_entry_1(PEM, data))}, DSSE)) == ""
+    # The same envelope with a space more is not what was logged.
+    spaced = {REKOR: LOG.annotation(intoto_entry_1(PEM, data + b" "))}
+    assert "is of another artifact" in why(wanted, cosign(data, spaced, DSSE))
+    assert "is of another key" in why(
+        wanted, cosign(data, {REKOR: LOG.annotation(intoto_entry_1(spki_pem(STRANGER), data))}, DSSE)
+    )
     wrong = cosign(
         json.dumps(envelope(content, signature)).encode(), {REKOR: LOG.annotation(dsse_entry(signature, PEM, b"x"))}, DSSE
     )
