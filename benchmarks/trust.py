@@ -37,7 +37,11 @@ LIMIT = 15.0
 
 def difference(asked: Contender, off: Contender) -> float:
     """What ``asked`` takes longer than ``off`` in the same round, in milliseconds."""
-    return statistics.median([one - other for one, other in zip(asked.times, off.times, strict=True)]) * 1e3
+    return _paired(asked.times, off.times)
+
+
+def _paired(ones: list[float], others: list[float]) -> float:
+    return statistics.median([one - other for one, other in zip(ones, others, strict=True)]) * 1e3
 
 
 def differences(title: str, pairs: Sequence[tuple[str, Contender, Contender]]) -> str:
@@ -45,11 +49,17 @@ def differences(title: str, pairs: Sequence[tuple[str, Contender, Contender]]) -
 
     The median is that of the differences within each round, for on a shared machine the rounds differ more than the commands.
     """
-    lines = [f"### {title}", "", "| policy | median ms more | min ms more | ratio of medians |", "|---|---|---|---|"]
+    lines = [
+        f"### {title}",
+        "",
+        "| policy | median ms more | min ms more | CPU ms more | ratio of medians |",
+        "|---|---|---|---|---|",
+    ]
     for name, asked, off in pairs:
         more = difference(asked, off)
         least = (min(asked.times) - min(off.times)) * 1e3
-        lines.append(f"| {name} | {more:.1f} | {least:.1f} | {asked.median / off.median:.2f} |")
+        cpu = _paired(asked.cpu, off.cpu)
+        lines.append(f"| {name} | {more:.1f} | {least:.1f} | {cpu:.1f} | {asked.median / off.median:.2f} |")
     return "\n".join(lines) + "\n"
 
 

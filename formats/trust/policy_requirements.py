@@ -27,6 +27,7 @@ from rktpy.formats.trust.requirements import (
     SigstoreSigned,
     TextMatch,
     TrustedKeys,
+    Unsupported,
 )
 from rktpy.formats.trust.scopes import aci_problem, prefix_problem
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _REKOR = "rekorPublicKey"
+# Known to containers/image, which cannot check them either; files that have them are not wrong.
+_UNSUPPORTED_KEYS = ("signedByGPGKeys", "X509Certificates", "signedByX509CAs")
 _LOGS = ("none", "promise", "inclusion", "any")
 
 
@@ -57,9 +60,15 @@ def parse_requirement(value: Any, what: str, path: str, *, aci: bool) -> Require
 
 def _signed_by(members: Members) -> Requirement:
     kind = members.text("keyType")
-    if kind != "GPGKeys":
-        members.fail("keyType", f"'{shown(kind)}' is not supported (only GPGKeys is)")
-    return SignedBy(members.path, _keys(members, several_data=False), _identity(members, Identity()))
+    if kind != "GPGKeys" and kind not in _UNSUPPORTED_KEYS:
+        members.fail("keyType", f"'{shown(kind)}' is no type of keys (GPGKeys is)")
+    requirement = SignedBy(members.path, _keys(members, several_data=False), _identity(members, Identity()))
+    return requirement if kind == "GPGKeys" else Unsupported(members.path, f"keyType {kind}")
+
+
+def _signed_base_layer(members: Members) -> Requirement:
+    _identity(members, Identity(), "baseLayerIdentity", required=True)
+    return Unsupported(members.path, "signedBaseLayer")
 
 
 def _sigstore_signed(members: Members) -> Requirement:
@@ -195,10 +204,10 @@ def _keys(members: Members, stem: str = "key", *, required: bool = True, several
     return tuple([KeySource(data=data) for data in members.datas(found)])
 
 
-def _identity(members: Members, default: Identity) -> Identity:
-    if not members.has("signedIdentity"):
+def _identity(members: Members, default: Identity, name: str = "signedIdentity", *, required: bool = False) -> Identity:
+    if not required and not members.has(name):
         return default
-    inner = members.inner("signedIdentity")
+    inner = members.inner(name)
     kind = inner.text("type")
     if kind in ("matchExact", "matchRepoDigestOrExact", "matchRepository"):
         identity = Identity(kind)
@@ -239,6 +248,7 @@ _READERS: dict[str, Callable[[Members], Requirement]] = {
     "insecureAcceptAnything": lambda members: AcceptAnything(members.path),
     "reject": lambda members: Reject(members.path),
     "signedBy": _signed_by,
+    "signedBaseLayer": _signed_base_layer,
     "sigstoreSigned": _sigstore_signed,
     _TRUSTED_KEYS: _trusted_keys,
     "rktpy:sigstoreBundle": _bundle,

@@ -53,6 +53,12 @@ class Reject(Requirement):
     """``reject``."""
 
 
+class Unsupported(Requirement):
+    """What containers/image takes in a policy and has never carried out: it can neither accept nor reject. ``what`` names it."""
+
+    what: str
+
+
 class SignedBy(Requirement):
     """``signedBy``: a simple-signing signature by one of the GPG keys in ``keys``."""
 

@@ -13,7 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.trust.decision import Decision, Step
 
-_MARKS = {ACCEPTS: "yes", REJECTS: "no ", "skipped": "?  "}
+#: A check that warns has failed, and the policy does not refuse for it.
+_MARKS = {ACCEPTS: "yes", REJECTS: "no ", "skipped": "?  ", "warns": "!  "}
 
 
 def tree(decision: Decision) -> str:

@@ -55,6 +55,26 @@ class GpgHome:
         """Take in public keys. What GnuPG does not take is missing from :meth:`listing`."""
         self._run("--import", data=data)
 
+    def take_over(self, keyring: bytes) -> None:
+        """Have the keys of another home, by its :meth:`keyring`."""
+        try:
+            with open(self._keyring_path, "wb") as file:
+                file.write(keyring)
+        except OSError as error:
+            raise TrustUndecided("cannot run gpg to verify a signature") from error
+
+    def keyring(self) -> bytes:
+        """GnuPG's own file with the keys that were imported; empty if there is none."""
+        try:
+            with open(self._keyring_path, "rb") as file:
+                return file.read()
+        except OSError:
+            return b""
+
+    @property
+    def _keyring_path(self) -> str:
+        return os.path.join(self._home, "pubring.kbx")
+
     def listing(self) -> str:
         """The keys in this home, as ``--with-colons`` has them."""
         return self._run("--with-colons", "--fixed-list-mode", "--with-subkey-fingerprint", "--list-keys")[0].decode(

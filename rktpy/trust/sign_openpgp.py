@@ -104,7 +104,7 @@ class OpenPGPSigner:
                 capture_output=True,
                 timeout=_LIMIT,
                 check=False,
-                env={**os.environ, "LC_ALL": "C"},
+                env=_environ(),
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise InputError("cannot run gpg to sign") from error
@@ -119,3 +119,11 @@ def _directory() -> str:
     """Where a private home may be made: the agent's sockets lie in it, and their paths must not be long."""
     usual = tempfile.gettempdir()
     return usual if len(os.fsencode(usual)) <= _LONGEST_DIRECTORY else "/tmp"
+
+
+def _environ() -> dict[str, str]:
+    environ = {**os.environ, "LC_ALL": "C"}
+    if "GPG_TTY" not in environ and os.isatty(0):
+        # The agent asks for a passphrase where the user is.
+        environ["GPG_TTY"] = os.ttyname(0)
+    return environ

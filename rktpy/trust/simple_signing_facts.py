@@ -12,6 +12,7 @@ from rktpy.errors import ConfigError, FormatError
 from rktpy.formats import openpgp
 from rktpy.formats.openpgp_message import MAX_SIZE, check_signed_message
 from rktpy.formats.trust.simple_signing import parse_claims
+from rktpy.trust.decision import KeyState
 from rktpy.trust.gpg_home import GpgHome
 from rktpy.trust.gpg_status import read_key_listing, read_status
 
@@ -45,10 +46,9 @@ def examine(
         signed = check_signed_message(message, what)
     except FormatError as error:
         return {"problem": error.problem}
+    keys = tuple([public_keys(file(source), source.path or "keyData") for source in requirement.keys])
     with GpgHome() as gpg:
-        for source in requirement.keys:
-            gpg.import_keys(public_keys(file(source), source.path or "keyData"))
-        states = read_key_listing(gpg.listing())
+        states = _with_keys(gpg, keys)
         payload, status = gpg.open_signed(message, MAX_SIZE)
     verdicts = read_status(status)
     if len(verdicts) != 1:
@@ -79,6 +79,25 @@ def examine(
         "creator": claims.creator,
         "timestamp": claims.timestamp,
     }
+
+
+# The keys that were imported last, the keyring that came of it and what is known of them: an image may have many signatures, and
+# an import takes longer than all the rest.
+_imported: list[tuple[tuple[bytes, ...], bytes, KeyState]] = []
+
+
+def _with_keys(gpg: GpgHome, keys: tuple[bytes, ...]) -> KeyState:
+    """Give the home these keys; what GnuPG says of them."""
+    if _imported and _imported[0][0] == keys:
+        gpg.take_over(_imported[0][1])
+        return _imported[0][2]
+    for data in keys:
+        gpg.import_keys(data)
+    states = read_key_listing(gpg.listing())
+    keyring = gpg.keyring()
+    if keyring:
+        _imported[:] = [(keys, keyring, states)]
+    return states
 
 
 def _problem(verdict: SignatureFact) -> str:

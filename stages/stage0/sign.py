@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from rktpy import __version__
 from rktpy.errors import ConfigError, UsageError
 from rktpy.fetch.reference import DockerReference, FileReference, parse_reference
 from rktpy.formats import jsondoc
@@ -190,13 +191,14 @@ class _Signing:
         from rktpy.fetch.registries_d import load_registries_d
         from rktpy.formats.oci.image_name import parse_image_name
         from rktpy.formats.trust.simple_signing import Claims
+        from rktpy.trust.sign_simple import sign as sign_simple
 
         named = self._named()
         name = named.text.removeprefix("docker://")
-        claims = Claims(self._digest, name, "rktpy", self._now)
+        claims = Claims(self._digest, name, f"rktpy {__version__}", self._now)
         base = _directory_url(self._options.lookaside) or load_registries_d().lookaside(parse_image_name(name), write=True)
         with OpenPGPSigner(_openpgp_key(self._options)) as signer:
-            message = signer.message(claims.to_bytes())
+            message = sign_simple(claims, signer)
         path = write_signature(base, named.repository, self._digest, message)
         self._said.append(f"simple signature written to {path}")
         return self._evidence(SIMPLE_SIGNING, MEDIA_TYPE, "signature", message)

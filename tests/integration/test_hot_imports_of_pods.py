@@ -248,6 +248,22 @@ def added_by(rktpy: Rktpy, reference: str, plain: set[str]) -> set[str]:
     return {name.removeprefix("rktpy.") for name in modules if name.startswith("rktpy.")} - plain
 
 
+def test_without_a_policy_an_aci_loads_what_it_did(rktpy: Rktpy, busybox_images: Path, tmp_path: Path) -> None:
+    gpg = Gpg(tmp_path / "gpg")
+    try:
+        gpg.key("alice")
+        aci = tmp_path / "busybox.aci"
+        aci.write_bytes((busybox_images / "busybox.aci").read_bytes())
+        aci.with_name("busybox.aci.asc").write_bytes(gpg.sign(aci, "alice"))
+        (tmp_path / "key").write_bytes(gpg.export("alice"))
+        rktpy("trust", "--root", "--skip-fingerprint-review", str(tmp_path / "key"))
+        rktpy("fetch", str(aci))
+    finally:
+        gpg.close()
+    added = added_by(rktpy, NAME, set(EXACTLY["run"].split()))
+    assert added == {"formats.openpgp", "stage0.signing_keys", "store.blobs", "trust.keystore"}
+
+
 def test_a_policy_loads_what_it_needs_and_no_policy_nothing(rktpy: Rktpy, signed: SignedImages) -> None:
     reference = signed.reference("a/b:1")
     plain = set(EXACTLY["run"].split())

@@ -20,6 +20,7 @@ from rktpy.formats.trust.evidence import MAX_COUNT, SIMPLE_SIGNING, Evidence
 from rktpy.formats.trust.requirements import KeySource, SignedBy
 from rktpy.formats.trust.simple_signing import Claims
 from rktpy.trust import simple_signing_facts
+from rktpy.trust.sign_openpgp import OpenPGPSigner, SigningKey
 from rktpy.trust.sign_simple import sign
 from tests.conftest import need_tool
 from tests.support.gpg import Gpg
@@ -173,7 +174,7 @@ def test_writing(tmp_path: Path) -> None:
         write_signature(f"file://{tmp_path}/file", "team/app", DIGEST, b"")
 
 
-def test_skopeo_takes_what_we_sign(tmp_path: Path) -> None:
+def test_skopeo_takes_what_we_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Signed here, verified there: standalone-verify checks key, digest and name."""
     keys = Gpg(tmp_path / "home")
     try:
@@ -182,7 +183,9 @@ def test_skopeo_takes_what_we_sign(tmp_path: Path) -> None:
         manifest.write_text('{"schemaVersion":2}')
         argv = [need_tool("skopeo"), "manifest-digest", str(manifest)]
         digest = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
-        signature = sign(Claims(digest, "registry.example/a:v1", "rktpy", 1700000000), fingerprint, str(keys.home))
+        monkeypatch.setenv("GNUPGHOME", str(keys.home))
+        with OpenPGPSigner(SigningKey(fingerprint)) as signer:
+            signature = sign(Claims(digest, "registry.example/a:v1", "rktpy", 1700000000), signer)
         (tmp_path / "signature").write_bytes(signature)
         argv = ["standalone-verify", str(manifest), "registry.example/a:v1", fingerprint.upper(), str(tmp_path / "signature")]
         environ = {"GNUPGHOME": str(keys.home), "PATH": "/usr/bin:/bin"}
@@ -192,8 +195,11 @@ def test_skopeo_takes_what_we_sign(tmp_path: Path) -> None:
         evidence = Evidence(SIMPLE_SIGNING, "here", "", (("signature", DIGEST),))
         fact = simple_signing_facts.examine(requirement, evidence, lambda _digest: signature, lambda source: source.data)
         assert (fact["problem"], fact["creator"], fact["timestamp"]) == ("", "rktpy", 1700000000)
-        with pytest.raises(RktpyError, match="cannot sign with key 'nobody'"):
-            sign(Claims(digest, "registry.example/a:v1"), "nobody", str(keys.home))
+        with OpenPGPSigner(SigningKey("nobody")) as signer, pytest.raises(RktpyError, match="cannot sign with gpg"):
+            sign(Claims(digest, "registry.example/a:v1"), signer)
+        (keys.home / "gpg.conf").write_text(f"local-user {keys.key('bob')}\n")
+        with OpenPGPSigner(SigningKey(fingerprint)) as signer, pytest.raises(RktpyError, match="cannot sign with gpg"):
+            sign(Claims(digest, "registry.example/a:v1"), signer)
     finally:
         keys.close()
     assert json.loads(Claims(DIGEST, "a").to_bytes())["optional"] == {}
