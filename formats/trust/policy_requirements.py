@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from rktpy.errors import UsageError
 from rktpy.formats.oci.image_name import parse_image_name
-from rktpy.formats.trust.members import Members, shown
+from rktpy.formats.trust.fulcio_claims import claim_number
+from rktpy.formats.trust.members import Members, join, shown
 from rktpy.formats.trust.requirements import (
     PKI,
     AcceptAnything,
@@ -39,7 +40,6 @@ _REKOR = "rekorPublicKey"
 # Known to containers/image, which cannot check them either; files that have them are not wrong.
 _UNSUPPORTED_KEYS = ("signedByGPGKeys", "X509Certificates", "signedByX509CAs")
 _LOGS = ("none", "promise", "inclusion", "any")
-_CLAIM = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")
 
 
 def parse_requirement(value: Any, what: str, path: str, *, aci: bool) -> Requirement:
@@ -129,7 +129,7 @@ def _keyless(members: Members) -> Keyless:
     root = _source(members, "trustedRoot")
     issuer = _match(members, "issuer")
     subject = members.inner("subject")
-    kind = subject.one_of("email", "uri")
+    kind = subject.one_of("email", "uri", "otherName")
     wanted = _match(subject, kind)
     subject.end()
     claims: list[tuple[str, TextMatch]] = []
@@ -139,8 +139,7 @@ def _keyless(members: Members) -> Keyless:
         if not given:
             members.fail("claims", "must not be empty")
         for name in given:
-            if not name or not _CLAIM.issuperset(name):
-                table.fail(name, "is no name of a claim")
+            claim_number(name, table.what, join(table.path, name))
             claims.append((name, _match(table, name)))
     members.end()
     return Keyless(root, issuer, kind, wanted, tuple(claims))
@@ -156,6 +155,13 @@ def _match(members: Members, name: str) -> TextMatch:
     inner = Members(value, members.what, f"{members.path}.{name}")
     how = inner.one_of("exact", "prefix", "regexp")
     match = TextMatch(how, inner.text(how))
+    if how == "regexp":
+        import re
+
+        try:
+            re.compile(match.value)
+        except (re.error, OverflowError, RecursionError):
+            inner.fail(how, "is no regular expression")
     inner.end()
     return match
 
