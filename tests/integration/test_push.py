@@ -126,6 +126,33 @@ def test_a_token_is_asked_for_with_the_right_to_push(rktpy: Rktpy, stored: str, 
     assert len(tokens.requests) <= 4
 
 
+def test_blobs_are_mounted_with_a_token_for_both_repositories(rktpy: Rktpy, image: str, tmp_path: Path) -> None:
+    tokens = TokenServer(tmp_path / "tokens", {"ann": "secret"})
+    with tokens, Registry(tmp_path / "private", token=tokens.registry_section) as registry:
+        registry.push(image, "team/app:v1", "--dest-creds=ann:secret")
+        (tmp_path / "auth.json").write_text(json.dumps({"auths": {registry.host: {"auth": "YW5uOnNlY3JldA=="}}}))
+        environ = {**os.environ, "REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}
+        name = f"docker://{registry.host}/team/app:v1"
+        rktpy("fetch", INSECURE, "--render=false", name, env=environ)
+        rktpy("image", "push", INSECURE, name, f"docker://{registry.host}/other/app:v1", env=environ)
+        assert not registry.requests('"PUT /v2/other/app/blobs/')
+        assert registry.requests('"PUT /v2/other/app/manifests/v1')
+    assert any("team%2Fapp" in request.query or "team/app" in request.query for request in tokens.requests)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("push",), ("push", "sha256-00"), ("push", "a", "b", "c"), ("save", "x"), ("save", "--output=x"), ("load",),
+        ("load", "a", "b"), ("sign",), ("sign", "--type=asc"), ("sign", "a", "b"),
+    ],
+)  # fmt: skip
+def test_arguments_that_are_missing_or_too_many(rktpy: Rktpy, arguments: tuple[str, ...]) -> None:
+    done = rktpy("image", *arguments, status=254)
+    assert "wants " in done.stderr
+    assert not rktpy.data.exists()
+
+
 def test_only_the_named_registry_is_pushed_to(rktpy: Rktpy, registry: Registry, stored: str, tmp_path: Path) -> None:
     conf = tmp_path / "registries.conf"
     with ReferrersRegistry() as mirror:

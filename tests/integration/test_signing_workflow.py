@@ -260,6 +260,19 @@ def test_what_cannot_sign_is_refused(builder: Rktpy, keys: Keys, arguments: tupl
     assert json.loads((builder.data / "cas/images" / stored(builder)).read_text())["evidence"] == []
 
 
+def test_signatures_are_part_of_the_store(builder: Rktpy, keys: Keys) -> None:
+    before = {path.name for path in (builder.data / "cas/blobs/sha256").iterdir()}
+    for _ in range(2):
+        builder(*keys.sign("cosign"), "--reference=docker://registry.example/app", stored(builder))
+    assert builder("image", "check").stdout == ""
+    builder("image", "gc")
+    assert builder("image", "check").stdout == ""
+    added = {path.name for path in (builder.data / "cas/blobs/sha256").iterdir()} - before
+    assert len(added) == 1, "the payload is the same each time"
+    builder("image", "rm", stored(builder))
+    assert not any(path.name in before | added for path in (builder.data / "cas/blobs/sha256").iterdir())
+
+
 def test_an_image_from_nowhere_needs_a_name(builder: Rktpy, keys: Keys) -> None:
     done = builder(*keys.sign("cosign"), stored(builder), status=254)
     assert "name the place to sign it for by --reference=docker://HOST/NAME[:TAG]" in done.stderr
