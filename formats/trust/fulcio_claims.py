@@ -43,15 +43,22 @@ _NOT_CLAIMS = (ISSUER_RAW, OTHER_NAME, ISSUER)
 
 
 def claim_number(name: str, what: str, path: str) -> int:
-    """The number of a claim, which a policy calls by name or by its whole object identifier.
+    """The number of a claim, which a policy calls by name, by its object identifier, or by the last two arcs of that (``1.9``).
 
     ``what`` and ``path`` say where the name stands. Raises :class:`FormatError`.
     """
     number = NAMES.get(name, 0)
-    if not number and name.startswith(ARC):
-        last = name[len(ARC) :]
-        if last.isascii() and last.isdigit() and len(last) <= 4 and last[0] != "0" and int(last) not in _NOT_CLAIMS:
+    if not number:
+        last = name.removeprefix(ARC) if name.startswith(ARC) else name.removeprefix("1.")
+        if (
+            last != name
+            and last.isascii()
+            and last.isdigit()
+            and len(last) <= 4
+            and last[0] != "0"
+            and int(last) not in _NOT_CLAIMS
+        ):
             number = int(last)
     if not number:
-        raise FormatError(what, path, f"is no claim: give {ARC}N, or one of {', '.join(NAMES)}")
+        raise FormatError(what, path, f"is no claim: give 1.N, {ARC}N, or one of {', '.join(NAMES)}")
     return number

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from rktpy.errors import UsageError
 from rktpy.formats.oci.image_name import parse_image_name
-from rktpy.formats.trust.members import Members, shown
+from rktpy.formats.trust.fulcio_claims import claim_number
+from rktpy.formats.trust.members import Members, join, shown
 from rktpy.formats.trust.requirements import (
     PKI,
     AcceptAnything,
@@ -26,6 +27,7 @@ from rktpy.formats.trust.requirements import (
     SigstoreSigned,
     TextMatch,
     TrustedKeys,
+    Unsupported,
 )
 from rktpy.formats.trust.scopes import aci_problem, prefix_problem
 
@@ -35,8 +37,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 _REKOR = "rekorPublicKey"
+# Known to containers/image, which cannot check them either; files that have them are not wrong.
+_UNSUPPORTED_KEYS = ("signedByGPGKeys", "X509Certificates", "signedByX509CAs")
 _LOGS = ("none", "promise", "inclusion", "any")
-_CLAIM = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")
 
 
 def parse_requirement(value: Any, what: str, path: str, *, aci: bool) -> Requirement:
@@ -57,9 +60,15 @@ def parse_requirement(value: Any, what: str, path: str, *, aci: bool) -> Require
 
 def _signed_by(members: Members) -> Requirement:
     kind = members.text("keyType")
-    if kind != "GPGKeys":
-        members.fail("keyType", f"'{shown(kind)}' is not supported (only GPGKeys is)")
-    return SignedBy(members.path, _keys(members, several_data=False), _identity(members, Identity()))
+    if kind != "GPGKeys" and kind not in _UNSUPPORTED_KEYS:
+        members.fail("keyType", f"'{shown(kind)}' is no type of keys (GPGKeys is)")
+    requirement = SignedBy(members.path, _keys(members, several_data=False), _identity(members, Identity()))
+    return requirement if kind == "GPGKeys" else Unsupported(members.path, f"keyType {kind}")
+
+
+def _signed_base_layer(members: Members) -> Requirement:
+    _identity(members, Identity(), "baseLayerIdentity", required=True)
+    return Unsupported(members.path, "signedBaseLayer")
 
 
 def _sigstore_signed(members: Members) -> Requirement:
@@ -120,7 +129,7 @@ def _keyless(members: Members) -> Keyless:
     root = _source(members, "trustedRoot")
     issuer = _match(members, "issuer")
     subject = members.inner("subject")
-    kind = subject.one_of("email", "uri")
+    kind = subject.one_of("email", "uri", "otherName")
     wanted = _match(subject, kind)
     subject.end()
     claims: list[tuple[str, TextMatch]] = []
@@ -130,8 +139,7 @@ def _keyless(members: Members) -> Keyless:
         if not given:
             members.fail("claims", "must not be empty")
         for name in given:
-            if not name or not _CLAIM.issuperset(name):
-                table.fail(name, "is no name of a claim")
+            claim_number(name, table.what, join(table.path, name))
             claims.append((name, _match(table, name)))
     members.end()
     return Keyless(root, issuer, kind, wanted, tuple(claims))
@@ -147,6 +155,13 @@ def _match(members: Members, name: str) -> TextMatch:
     inner = Members(value, members.what, f"{members.path}.{name}")
     how = inner.one_of("exact", "prefix", "regexp")
     match = TextMatch(how, inner.text(how))
+    if how == "regexp":
+        import re
+
+        try:
+            re.compile(match.value)
+        except (re.error, OverflowError, RecursionError):
+            inner.fail(how, "is no regular expression")
     inner.end()
     return match
 
@@ -189,10 +204,10 @@ def _keys(members: Members, stem: str = "key", *, required: bool = True, several
     return tuple([KeySource(data=data) for data in members.datas(found)])
 
 
-def _identity(members: Members, default: Identity) -> Identity:
-    if not members.has("signedIdentity"):
+def _identity(members: Members, default: Identity, name: str = "signedIdentity", *, required: bool = False) -> Identity:
+    if not required and not members.has(name):
         return default
-    inner = members.inner("signedIdentity")
+    inner = members.inner(name)
     kind = inner.text("type")
     if kind in ("matchExact", "matchRepoDigestOrExact", "matchRepository"):
         identity = Identity(kind)
@@ -233,6 +248,7 @@ _READERS: dict[str, Callable[[Members], Requirement]] = {
     "insecureAcceptAnything": lambda members: AcceptAnything(members.path),
     "reject": lambda members: Reject(members.path),
     "signedBy": _signed_by,
+    "signedBaseLayer": _signed_base_layer,
     "sigstoreSigned": _sigstore_signed,
     _TRUSTED_KEYS: _trusted_keys,
     "rktpy:sigstoreBundle": _bundle,

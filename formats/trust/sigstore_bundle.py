@@ -159,7 +159,8 @@ def _entry(fields: Fields, version: int) -> LogEntry:
     elif version > 1:
         raise fields.error("inclusionProof", "is missing, which a bundle since version 0.2 must have")
     return LogEntry(
-        fields.int64("logIndex"),
+        # Protocol buffers leave out a zero, which the first entry of a log has.
+        fields.optional_int64("logIndex"),
         fields.inside("logId", ("keyId",)).data("keyId", 64),
         kind.text("kind", 64),
         kind.text("version", 64),

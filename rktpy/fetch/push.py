@@ -12,7 +12,7 @@ from rktpy.fetch.progress import Progress
 from rktpy.fetch.registry_session import Session
 from rktpy.fetch.upload import Upload, check_announced
 from rktpy.formats.oci.digest import digest_of
-from rktpy.formats.oci.media_types import is_foreign_layer
+from rktpy.formats.oci.media_types import ACCEPT, is_foreign_layer
 from rktpy.log import debug
 
 TYPE_CHECKING = False
@@ -69,14 +69,23 @@ def push_image(
             pool.submit(Upload(session, one.digest, one.size, path(one.digest), mounts=mounts, progress=progress).run)
             for one in blobs.values()
         ]
-        done, running = wait(jobs, return_when=FIRST_EXCEPTION)
-        failed = [job for job in done if job.exception() is not None]
-        if failed:
-            for job in running:
-                job.cancel()
+        try:
+            for job in wait(jobs, return_when=FIRST_EXCEPTION).done:
+                job.result()
+        except BaseException:
+            # Also when somebody presses Ctrl-C: leaving the pool waits for its threads.
+            pool.shutdown(wait=False, cancel_futures=True)
             session.client.stop()
-            failed[0].result()
+            raise
     put_manifest(session, tag or digest, manifest.to_bytes(), manifest.media_type)
+
+
+def manifest_exists(session: Session, digest: str) -> bool:
+    """Whether the repository has the manifest. Raises :class:`FetchError`."""
+    url, auth = session.place("manifests", digest)
+    fields = [("Accept", ", ".join(ACCEPT))]
+    answer = session.client.document(url, 0, method="HEAD", headers=fields, authorizer=auth, accept=(200, 404))
+    return answer.status == 200
 
 
 def put_manifest(session: Session, reference: str, data: bytes, media_type: str) -> Headers:

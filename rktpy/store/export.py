@@ -51,6 +51,8 @@ def write_file(
     temporary = f"{directory}/.{name}.{os.urandom(6).hex()}"
     if not overwrite and os.path.lexists(path):
         raise UsageError(f"{what} exists (try --overwrite)")
+    if overwrite and os.path.exists(path) and not os.path.isfile(path):
+        raise UsageError(f"{path} is there and is not a file")
     with ExitStack() as held:
         for lock in sorted(set(image_locks)):
             held.enter_context(locks.acquire(lock, exclusive=False))

@@ -10,7 +10,7 @@ Hot-path module.
 from __future__ import annotations
 
 from rktpy.errors import FormatError
-from rktpy.formats.trust.requirements import AcceptAnything, Reject, TrustedKeys
+from rktpy.formats.trust.requirements import AcceptAnything, Reject, TrustedKeys, Unsupported
 from rktpy.record import Record
 from rktpy.trust.decision import ACCEPTED, ACCEPTS, REJECTED, REJECTS, SKIPPED, UNDECIDED, Decision, Step, judge_signatures
 from rktpy.trust.families import family_of
@@ -31,6 +31,7 @@ TYPES = {
     "AcceptAnything": "insecureAcceptAnything",
     "Reject": "reject",
     "SignedBy": "signedBy",
+    "Unsupported": "requirement",
     "SigstoreSigned": "sigstoreSigned",
     "SigstoreBundle": "rktpy:sigstoreBundle",
     "Notation": "rktpy:notation",
@@ -105,6 +106,8 @@ def judge(requirement: Requirement, image: Image, findings: Findings, now: int) 
         return Judged(Step(rule, ACCEPTS, "the policy accepts any image here"))
     if isinstance(requirement, Reject):
         return Judged(Step(rule, REJECTS, "the policy rejects every image here"))
+    if isinstance(requirement, Unsupported):
+        return Judged(Step(rule, SKIPPED, f"{requirement.what} is not supported"))
     if findings.problem:
         return Judged(Step(rule, SKIPPED, findings.problem))
     if isinstance(requirement, TrustedKeys):

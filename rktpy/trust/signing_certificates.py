@@ -127,8 +127,8 @@ def _path(leaf: Leaf, authorities: Sequence[Authority], window: tuple[int, int])
     for authority in authorities:
         if not (authority.period.covers(window[0]) and authority.period.covers(window[1])):
             continue
-        chain = [load(der, "a certificate of the trusted root") for der in authority.certificates]
         try:
+            chain = [load(der, "a certificate of the trusted root") for der in authority.certificates]
             return find_path(leaf.certificate, chain[:-1], chain[-1:], window, _CODE_SIGNING)
         except PathProblem as found:
             problem = found

@@ -42,6 +42,8 @@ def load(g: Globals, store: Store, path: str, options: FetchOptions, name: str =
         return [_load_aci(g, store, path, options)]
     if ":" in path:
         raise UsageError(f"{path}: a colon in the name of an archive would be taken for the end of its name")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UsageError(f"{path}: is not a file (images of a layout in a directory are fetched, as oci:{path})")
     warn_insecure(g)
     found = _images(store, path)
     if name:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import closing
 from functools import partial
 
-from rktpy.errors import InputError, UsageError
+from rktpy.errors import InputError, NotFoundError, UsageError
 from rktpy.fetch.attach import attach
 from rktpy.fetch.progress_output import open_progress
-from rktpy.fetch.push import open_push, push_image
+from rktpy.fetch.push import manifest_exists, open_push, push_image
 from rktpy.fetch.reference import DockerReference, parse_reference
 from rktpy.formats.trust.evidence import SIMPLE_SIGNING
 from rktpy.log import note
@@ -57,8 +57,11 @@ def push(g: Globals, store: Store, image_id: str, target: str, *, signatures: bo
 def push_signatures(g: Globals, store: Store, image_id: str, target: str, found: Iterable[Evidence]) -> list[str]:
     """Push signatures of an image to a repository that has the image; what came of it. Raises as :func:`push`."""
     reference = registry_reference(target)
+    record = store.record(image_id)
     with closing(open_push(open_client(g), reference, configuration(g))) as session:
-        return _attach(session, store, store.record(image_id), found)
+        if not manifest_exists(session, digest_of_image(record)):
+            raise NotFoundError(f"{session.name} does not have the image {digest_of_image(record)}: push it first (image push)")
+        return _attach(session, store, record, found)
 
 
 def registry_reference(target: str) -> DockerReference:

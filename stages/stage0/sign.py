@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from rktpy import __version__
 from rktpy.errors import ConfigError, UsageError
 from rktpy.fetch.reference import DockerReference, FileReference, parse_reference
 from rktpy.formats import jsondoc
@@ -194,7 +195,7 @@ class _Signing:
 
         named = self._named()
         name = named.text.removeprefix("docker://")
-        claims = Claims(self._digest, name, "rktpy", self._now)
+        claims = Claims(self._digest, name, f"rktpy {__version__}", self._now)
         base = _directory_url(self._options.lookaside) or load_registries_d().lookaside(parse_image_name(name), write=True)
         with OpenPGPSigner(_openpgp_key(self._options)) as signer:
             message = sign_simple(claims, signer)

@@ -280,6 +280,14 @@ def test_a_truncated_archive(elsewhere: Rktpy, archive: Path, tmp_path: Path) ->
     assert elsewhere("image", "list", "--no-legend").stdout == ""
 
 
+def test_what_is_no_file(rktpy: Rktpy, name: str, tmp_path: Path) -> None:
+    fetch(rktpy, name)
+    done = rktpy("image", "save", "--overwrite", "--output=/dev/stdout", name, status=254)
+    assert "/dev/stdout is there and is not a file" in done.stderr
+    assert "is not a file" in rktpy("image", "load", str(tmp_path), status=254).stderr
+    assert "there is no such file" in rktpy("image", "load", f"{tmp_path}/none.tar", status=254).stderr
+
+
 @pytest.mark.parametrize("files", [{}, {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}'}, {"index.json": b"[]"}])
 def test_what_is_no_archive(rktpy: Rktpy, tmp_path: Path, files: dict[str, bytes]) -> None:
     write_archive(tmp_path / "x.tar", files)

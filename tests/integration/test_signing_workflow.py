@@ -260,6 +260,43 @@ def test_what_cannot_sign_is_refused(builder: Rktpy, keys: Keys, arguments: tupl
     assert json.loads((builder.data / "cas/images" / stored(builder)).read_text())["evidence"] == []
 
 
+def test_a_signature_is_pushed_only_to_its_image(builder: Rktpy, host: str, keys: Keys) -> None:
+    reference = f"--reference=docker://{host}/team/app:v1"
+    done = builder(*keys.sign("bundle"), "--push", HTTP, reference, stored(builder), status=254)
+    assert f"does not have the image {stored(builder).replace('-', ':')}: push it first" in done.stderr
+    # It was made, and goes with the image.
+    pushed = builder("image", "push", HTTP, stored(builder), f"docker://{host}/team/app:v1")
+    assert "signatures pushed to" in pushed.stderr
+
+
+@pytest.mark.parametrize("form", ["oci-archive", "oci"])
+def test_an_archive_is_fetched_under_a_policy_of_its_own(
+    rktpy: Rktpy, builder: Rktpy, keys: Keys, tmp_path: Path, form: str
+) -> None:
+    builder(
+        "image",
+        "sign",
+        "--type=cosign,bundle",
+        f"--key={keys.private}",
+        "--reference=docker://registry.example/app",
+        stored(builder),
+    )
+    archive = tmp_path / "images.tar"
+    builder("image", "save", f"--output={archive}", stored(builder))
+    where = archive
+    if form == "oci":
+        where = tmp_path / "layout"
+        where.mkdir()
+        subprocess.run(["tar", "-xf", str(archive), "-C", str(where)], check=True)
+    identity = {"type": "exactRepository", "dockerRepository": "registry.example/app"}
+    requirements = [{**keys.requirement(kind), "signedIdentity": identity} for kind in ("cosign", "bundle")]
+    write_policy(rktpy, str(where), *requirements, transport=form)
+    assert rktpy("fetch", "--full", "--render=false", f"{form}:{where}:1").stdout.strip() == stored(builder)
+    requirements[0]["signedIdentity"] = {**identity, "dockerRepository": "registry.example/other"}
+    write_policy(rktpy, str(where), *requirements, transport=form)
+    assert "is refused by sigstoreSigned" in rktpy("fetch", "--render=false", f"{form}:{where}:1", status=254).stderr
+
+
 def test_signatures_are_part_of_the_store(builder: Rktpy, keys: Keys) -> None:
     before = {path.name for path in (builder.data / "cas/blobs/sha256").iterdir()}
     for _ in range(2):

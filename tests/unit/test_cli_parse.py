@@ -277,7 +277,10 @@ def command_lines(draw: st.DrawFn) -> tuple[Command, dict[str, str], list[str], 
     """A command, the flags with their values, the arguments, and one of the ways to write that."""
     command = draw(st.sampled_from(PLAIN))
     table = [*flags.GLOBAL, *command.flags]
-    chosen = draw(st.lists(st.sampled_from(table), unique_by=lambda flag: flag[0], max_size=5))
+    # Of the flags that choose a stage1 only one may be given.
+    chosen = draw(
+        st.lists(st.sampled_from(table), unique_by=lambda flag: "stage1" if flag[1] == "stage1" else flag[0], max_size=5)
+    )
     values: dict[str, str] = {}
     pieces: list[list[str]] = []
     for flag in chosen:

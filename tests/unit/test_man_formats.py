@@ -24,9 +24,7 @@ from rktpy.fetch.reference import parse_reference
 from rktpy.formats import config, stage1
 from rktpy.formats.aci import isolators
 from rktpy.formats.aci.manifest import ImageManifest
-from rktpy.formats.trust import policy_requirements, scopes
-from rktpy.formats.trust.evidence import FAMILIES, MAX_COUNT, Evidence
-from rktpy.formats.trust.policy import parse_policy
+from rktpy.formats.trust.evidence import FAMILIES, Evidence
 from rktpy.isolate.seccomp_names import EVERYTHING
 from rktpy.isolate.seccomp_sets import SETS
 from rktpy.stage0 import images, pod_states
@@ -225,36 +223,6 @@ def test_trust_document() -> None:
     # The example that greps for such pods.
     assert f'"allowedBy":"{insecure.allowed_by}"' in images.trust_document({"web": [insecure]}).decode()
     assert f'"allowedBy":"{insecure.allowed_by}"' in WORDS[page]
-
-
-def test_members_of_the_policy() -> None:
-    """Every word that the parser asks for, and every transport; the examples are policies."""
-    page = "rktpy-policy.json"
-    source = (CHECKOUT / "formats/trust/policy_requirements.py").read_text()
-    stems = {"ca", "caRoots", "caIntermediates", "trustedRoot", "key", "logKey", "rekorPublicKey"}
-    named = set(re.findall(r'(?:text|inner|take|path_text|_match)\((?:members, |subject, )?"([a-zA-Z]+)"', source))
-    named |= {stem + "Path" for stem in stems} | {stem + "Data" for stem in stems}
-    named |= set(re.findall(r'"((?:match|exact|remap)[A-Z][a-zA-Z]+)"', source)) | {"dockerReference", "dockerRepository"}
-    named |= {"email", "uri", "exact", "prefix", "regexp", *policy_requirements._LOGS, *scopes.TRANSPORTS}
-    assert len(named) > 45
-    for name in (*named, *policy_requirements._READERS):
-        assert mentions(page, name), name
-    assert f"At most {MAX_COUNT} of a family" in WORDS[page]
-    shown = [text for _page, text in examples("json: policy")]
-    assert len(shown) == 3
-    for text in shown:
-        assert parse_policy(text.encode(), page).default
-
-
-def test_what_decisions_by_a_policy_have(tmp_path: Path) -> None:
-    image = Image("sha256-" + "0" * 64, "oci", "docker://registry.example/a:1", "sha256:" + "0" * 64, "m", 1, "")
-    inner = Step("rule", "accepts", "why", (Step("rule", "accepts", "why"),))
-    kept = {"evidence": {}, "data": {}, "key": "", "fact": {}}
-    decision = Decision(image, "accepted", "r", "x", (inner,), (), "/p", "rule", (kept,))
-    document = decision.to_dict()
-    for name in (*document, *document["image"], *document["steps"][0], *kept):
-        assert mentions("rktpy-trust", name), name
-    assert Image.from_dict(document["image"]) == image
 
 
 def test_rules_of_the_trust_page() -> None:

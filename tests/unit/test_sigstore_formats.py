@@ -188,8 +188,21 @@ def test_statements(predicate: dict[str, Any], kind: str) -> None:
 
 def test_claims_by_name_and_number() -> None:
     for name, number in NAMES.items():
-        assert claim_number(name, "x", "") == claim_number(f"1.3.6.1.4.1.57264.1.{number}", "x", "") == number
-    for name in ("", "buildsigneruri", "1.3.6.1.4.1.57264.1.8", "1.3.6.1.4.1.57264.1.09", "1.3.6.1.4.1.57264.1.", "9", "1.2.3"):
+        assert claim_number(f"1.3.6.1.4.1.57264.1.{number}", "x", "") == number
+        assert claim_number(name, "x", "") == claim_number(f"1.{number}", "x", "") == number
+    for name in (
+        "",
+        "buildsigneruri",
+        "1.8",
+        "1.09",
+        "1.",
+        "2.9",
+        "1.3.6.1.4.1.57264.1.8",
+        "1.3.6.1.4.1.57264.1.09",
+        "1.3.6.1.4.1.57264.1.",
+        "9",
+        "1.2.3",
+    ):
         with pytest.raises(FormatError, match="is no claim"):
             claim_number(name, "x", "")
 

@@ -339,6 +339,16 @@ def test_broken_trusted_roots_are_the_policys_fault(sigstore: Deployment) -> Non
         assert "trusted root in the policy" in str(error.value)
 
 
+def test_authorities_that_cannot_be_read_are_passed_over(sigstore: Deployment) -> None:
+    root = sigstore.trusted_root()
+    broken = json.loads(json.dumps(root["certificateAuthorities"][0]))
+    broken["certChain"]["certificates"][0]["rawBytes"] = b64(b"garbage")
+    found = made(sigstore, sigstore.leaf(KEY))
+    for authorities in ([broken, *root["certificateAuthorities"]], [*root["certificateAuthorities"], broken]):
+        assert why(keyless({**root, "certificateAuthorities": authorities}), found) == ""
+    assert "is not a certificate that can be read" in why(keyless({**root, "certificateAuthorities": [broken]}), found)
+
+
 def test_logs_of_unknown_kinds_are_passed_over(sigstore: Deployment) -> None:
     root = sigstore.trusted_root()
     future = log_instance(sigstore.rekor.key, bytes(32))

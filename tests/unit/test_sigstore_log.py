@@ -157,6 +157,15 @@ def test_attacks_on_log_entries(entry: dict[str, Any], reason: str) -> None:
         assert reason in why(bundle_by_keys(PEM, log=log, logs=(LOG_PEM,)), found)
 
 
+def test_the_first_entry_of_a_log() -> None:
+    """Protocol buffers leave zeros out."""
+    log = Rekor(others=0)
+    entry = log.entry(BODY, promise=False)
+    assert entry["inclusionProof"]["logIndex"] == "0"
+    del entry["inclusionProof"]["logIndex"], entry["logIndex"]
+    assert why(bundle_by_keys(PEM, log="inclusion", logs=(LOG_PEM,)), in_log(entry, signature=ENVELOPE_SIGNATURE)) == ""
+
+
 def test_the_same_entry_twice() -> None:
     assert "holds the same entry twice" in why(bundle_by_keys(PEM), in_log(ENTRY, ENTRY, signature=ENVELOPE_SIGNATURE))
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rktpy.errors import TrustRejected, TrustUndecided
 from rktpy.formats.trust.evidence import SIMPLE_SIGNING, Evidence
-from rktpy.formats.trust.requirements import AcceptAnything, KeySource, Reject, Requirement, SignedBy, TrustedKeys
+from rktpy.formats.trust.requirements import AcceptAnything, KeySource, Reject, Requirement, SignedBy, TrustedKeys, Unsupported
 from rktpy.trust.decision import Decision, Image, KeyState, SignatureFact
 from rktpy.trust.engine import Finding, Findings, decide_by_rule
 from rktpy.trust.explanation import tree
@@ -77,6 +77,7 @@ NOTHING = (Reject("no"), Findings())
         ([signed("good"), ANYTHING], "accepted", "all 2 requirements hold"),
         ([(SignedBy("here", ()), Findings(problem="no key file"))], "undecided", "no key file"),
         ([(Requirement("here"), Findings())], "undecided", "this type of requirement is not known"),
+        ([(Unsupported("here", "keyType X"), Findings())], "undecided", "keyType X is not supported"),
         ([], "undecided", "it has no requirements"),
     ],
 )

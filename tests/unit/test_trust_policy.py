@@ -28,6 +28,7 @@ from rktpy.formats.trust.requirements import (
     SigstoreSigned,
     TextMatch,
     TrustedKeys,
+    Unsupported,
 )
 from rktpy.formats.trust.scopes import docker_scopes
 from rktpy.trust.identity import matches
@@ -70,6 +71,8 @@ AT = 'transports.docker.""[0]'
             SignedBy(AT, (KeySource("/a"), KeySource("/b")), Identity("matchExact")),
         ),
         ({"type": "signedBy", "keyType": "GPGKeys", "keyData": DATA}, SignedBy(AT, (KeySource(data=b"a key"),))),
+        ({"type": "signedBaseLayer", "baseLayerIdentity": {"type": "matchExact"}}, Unsupported(AT, "signedBaseLayer")),
+        ({**SIGNED, "keyType": "signedByGPGKeys"}, Unsupported(AT, "keyType signedByGPGKeys")),
         (COSIGN, SigstoreSigned(AT, (KeySource("/k"),))),
         (
             {"type": "sigstoreSigned", "keyDatas": [DATA, DATA], "rekorPublicKeyPaths": ["/r"]},
@@ -185,8 +188,9 @@ REFUSED: list[tuple[Any, str]] = [
     ({"default": REJECT, "transports": {"docker": {"": []}}}, 'p: transports.docker."": must not be empty'),
     (with_requirement(SIGNED, "aci"), 'p: transports.aci.""[0].type: signedBy says nothing about ACIs'),
     (with_requirement({"type": "signedBy"}), f"p: {AT}.keyType: is missing"),
-    (with_requirement({**SIGNED, "keyType": "X509"}), f"p: {AT}.keyType: 'X509' is not supported"),
+    (with_requirement({**SIGNED, "keyType": "X509"}), f"p: {AT}.keyType: 'X509' is no type of keys"),
     (with_requirement({"type": "signedBy", "keyType": "GPGKeys"}), f"p: {AT}: needs exactly one of keyPath, keyPaths, keyData"),
+    (with_requirement({"type": "signedBaseLayer"}), f"p: {AT}.baseLayerIdentity: is missing"),
     (with_requirement({**SIGNED, "keyData": DATA}), f"p: {AT}: keyPath and keyData exclude each other"),
     (with_requirement({**SIGNED, "keyDatas": [DATA], "keyPath": "/k"}), f"p: {AT}.keyDatas: is unknown"),
     (with_requirement({**SIGNED, "keyPath": "k"}), f"p: {AT}.keyPath: must be an absolute path"),
@@ -250,6 +254,18 @@ REFUSED: list[tuple[Any, str]] = [
     (
         with_requirement({"type": "rktpy:sigstoreBundle", "keyless": {**KEYLESS, "claims": {}}}),
         f"p: {AT}.keyless.claims: must not be empty",
+    ),
+    (
+        with_requirement({"type": "rktpy:sigstoreBundle", "keyless": {**KEYLESS, "claims": {"nonsense": "x"}}}),
+        f"p: {AT}.keyless.claims.nonsense: is no claim: give 1.N",
+    ),
+    (
+        with_requirement({"type": "rktpy:sigstoreBundle", "keyless": {**KEYLESS, "claims": {"1.8": "x"}}}),
+        f'p: {AT}.keyless.claims."1.8": is no claim',
+    ),
+    (
+        with_requirement({"type": "rktpy:sigstoreBundle", "keyless": {**KEYLESS, "issuer": {"regexp": "("}}}),
+        f"p: {AT}.keyless.issuer.regexp: is no regular expression",
     ),
     (with_requirement({"type": "rktpy:notation", "trustPolicyPath": "/p"}), f"p: {AT}.trustStorePath: is missing"),
     (
