@@ -245,7 +245,7 @@ def test_a_promise_of_the_log() -> None:
     good = logged(hashedrekord(signature, PEM, GOOD), signature)
     requirement = by_keys(PEM, logs=(LOG_PEM,))
     assert why(requirement, good) == ""
-    assert "trusted logs give 1 promises" in ask(requirement, good).steps[-1].reason
+    assert "trusted logs give 1 promise" in ask(requirement, good).steps[-1].reason
     assert "there is no promise by a trusted transparency log" in why(requirement, old())
     # Without log keys nobody looks at it.
     assert why(by_keys(PEM), old(**{REKOR: "{}"})) == ""
@@ -262,7 +262,7 @@ def test_attacks_on_the_promise() -> None:
         (logged(body, signature, ordered=False), "the log did not sign the promise"),
         (
             logged(body, signature, stranger),
-            "no promise by a trusted transparency log (only entries of 1 logs that are not trusted)",
+            "no promise by a trusted transparency log (only entries of 1 log not trusted)",
         ),
         (logged(hashedrekord(again, PEM, GOOD), signature), "is of another signature"),
         (logged(hashedrekord(signature, spki_pem(STRANGER), GOOD), signature), "is of another key"),
