@@ -213,8 +213,11 @@ def test_revocation_is_asked_about_at_the_fetch_and_remembered(signed: Signed, b
         chain = code_chain(extra=[ocsp_pointer(responder.url + "/ocsp"), crl_pointer(responder.url + "/list")])
         descriptor = signed.push(busybox, "revoke/app:v1")
         put_signature(signed.registry, "revoke/app", descriptor, jws(chain, target=descriptor))
+        # The same signature twice: who does not answer is asked once.
+        put_signature(signed.registry, "revoke/app", descriptor, jws(chain, target=descriptor, header={"again": "1"}))
         error = signed.fetch("revoke/app:v1", status=254).stderr
         assert "it is not known whether certificate" in error
+        assert [request.path for request in responder.requests] == ["/ocsp", "/list"]
         asked: list[Request] = []
 
         def answer(request: Request) -> Answer:
