@@ -60,7 +60,8 @@ class FetchOptions(Record):
 class Stage1Choice(Record):
     """Which stage1 image to use; at most one member is set, none means the configured or built-in default.
 
-    ``bundled`` is ``fly`` and the like; ``from_dir`` a file name looked up in the stage1 images directory.
+    ``bundled`` is ``fly`` and the like; ``from_dir`` a file name looked up in the stage1 images directory; ``oci_runtime`` the
+    runtime that stage1-oci shall use, which alone chooses that stage1.
     """
 
     bundled: str = ""
@@ -69,6 +70,7 @@ class Stage1Choice(Record):
     name: str = ""
     hash: str = ""
     from_dir: str = ""
+    oci_runtime: str = ""
 
 
 class AppOptions(Record):

@@ -182,6 +182,8 @@ class Writer:
         if stage1.bundled:
             self.file(contract.STAGE1_MANIFEST, stage1_image.bundled_manifest(stage1.bundled))
             self.file(BUNDLED_FILE, stage1.bundled.encode())
+            if stage1.oci_runtime:
+                self.file(contract.OCI_RUNTIME_FILE, os.fsencode(stage1.oci_runtime))
             self.directory(contract.STAGE1_ROOTFS)
             return
         self.file(contract.STAGE1_MANIFEST, store.manifest_bytes(stage1.image_id))

@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 import stat
 
-from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
 from rktpy.formats.aci.isolators import LANDLOCK_NAME
-from rktpy.isolate.mounts import Bind, BindRoot, Mkdir, RemountReadonly, Symlink, Tmpfs
-from rktpy.isolate.plan import Operation, shown
+from rktpy.isolate.mounts import Bind, BindRoot, Mkdir, RemountReadonly, Symlink, Tmpfs, WorldWritable
+from rktpy.isolate.plan import Operation
 from rktpy.isolate.volumes import choose_mounts, volume_operations
 from rktpy.linux import constants as c
 from rktpy.stage1.systemd.pod_paths import CONFINE, TERMINAL
@@ -41,23 +40,6 @@ class HostsFallback(Operation):
     def execute(self, root: Root) -> None:
         if root.stat("/etc/hosts") is None:
             Bind(self.source, "/etc/hosts").execute(root)
-
-
-class WorldWritable(Operation):
-    """/tmp, which some images lack; an existing one stays as it is."""
-
-    target: str
-
-    def describe(self) -> str:
-        return f'make the directory "{self.target}" with mode 1777 unless it is there'
-
-    def execute(self, root: Root) -> None:
-        if root.stat(self.target) is None:
-            fd = root.target(self.target, directory=True)
-            try:
-                os.chmod(f"/proc/self/fd/{fd}", 0o1777)
-            finally:
-                os.close(fd)
 
 
 def app_root(app: PodApp, pod_root: str, sharing: Sharing, *, interactive: bool = False) -> tuple[Operation, ...]:
@@ -116,16 +98,6 @@ def name_files(app: PodApp, pod_root: str, wanted: NameFiles, *, has_resolv: boo
 def app_mounts(app: PodApp) -> tuple[VolumeMount, ...]:
     """Which volume goes where in an app. Raises Stage1Error."""
     return choose_mounts(app)
-
-
-def check_sources(app: PodApp, mounts: tuple[VolumeMount, ...]) -> None:
-    """Refuse host volumes that are not there, with systemd-nspawn's status, which is rkt's then. Raises Stage1Error."""
-    for mount in mounts:
-        if mount.volume.kind == "host":
-            try:
-                os.stat(mount.volume.source)
-            except OSError as error:
-                raise Stage1Error(f"app {app.name}: can't find the source of volume {shown(mount.volume.name)}", 1) from error
 
 
 def volume_devices(mounts: tuple[VolumeMount, ...]) -> tuple[str, ...]:

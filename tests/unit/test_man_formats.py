@@ -42,7 +42,7 @@ PAGES = sorted([*MAN.glob("man5/*.5"), *MAN.glob("man7/*.7")])
 TEXTS = {page.stem: page.read_text("utf-8") for page in PAGES}
 EXPECTED = {
     *[f"rktpy-{name}" for name in ("archive", "config", "keystore", "policy.json", "trust", "store", "pod", "progress", "net")],
-    *[f"rktpy-{name}" for name in ("references", "stage1", "fly", "systemd")],
+    *[f"rktpy-{name}" for name in ("references", "stage1", "stage1-oci", "fly", "systemd")],
 }
 
 
@@ -336,7 +336,6 @@ def test_pod_files() -> None:
         recorded.CGROUPS_FILE,
         pod_paths.STATUS_SCRIPT,
         pod_paths.FIRST_FAILURE,
-        pod_paths.METADATA_FILE,
         pod.NAMES_FILE,
         pod_paths.OVER_FIFO,
         pod_paths.UNITS_DIR,
