@@ -28,7 +28,8 @@ ENVIRONMENT = {
 
 def as_a_login(argv: list[str]) -> list[str]:
     """A command in a scope of systemd's, as a shell of a person has one: not delegated, limits as they come."""
-    return ["systemd-run", "--quiet", "--scope", "--collect", "--slice=user.slice", "--unit=rktpy-tests", "--", *argv]
+    scope = ("--quiet", "--scope", "--collect", "--slice=user.slice", "--unit=rktpy-tests", "--property=OOMPolicy=continue")
+    return ["systemd-run", *scope, "--", *argv]
 
 
 def run_tests(host: Host, arguments: list[str], results: Path | None, limit: float, jobs: int = 2) -> int:
@@ -38,7 +39,7 @@ def run_tests(host: Host, arguments: list[str], results: Path | None, limit: flo
     """
     # fmt: off
     argv = [
-        f"{PLACE}/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--timeout={_TEST}",
+        f"{PLACE}/bin/python", "-m", "pytest", "-v", "-p", "no:cacheprovider", f"--timeout={_TEST}",
         f"--session-timeout={max(30.0, limit - 45):.0f}", f"--junitxml={_RESULTS}/junit.xml",
         *(["-n", str(jobs), "--dist", "loadfile"] if jobs > 1 else []), *arguments,
     ]
