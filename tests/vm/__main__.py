@@ -24,14 +24,14 @@ from tests.vm.host import booted, running
 from tests.vm.profiles import PROFILES
 from tests.vm.selection import ENVIRONMENT, as_a_login, run_tests, through
 
-_OPTIONS = ["help", "profile=", "time=", "results=", "jobs="]
+OPTIONS = ["help", "profile=", "time=", "results=", "jobs="]
 
 
 def main(argv: list[str]) -> int:
     """The exit status."""
     try:
         # Options end where the arguments of pytest or the command begin.
-        given, rest = getopt.getopt(argv[1:], "h", _OPTIONS)
+        given, rest = getopt.getopt(argv[1:], "h", OPTIONS)
         options = dict(given)
         profile = PROFILES[options.get("--profile", "apparmor")]
         limit = float(options.get("--time", 3000))

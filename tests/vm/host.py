@@ -12,9 +12,9 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 from tests.vm.accelerator import accelerator, cpu_arguments, host_description
-from tests.vm.cache import HostError, digest, kept
+from tests.vm.cache import HostError, cache_directory, digest, kept
 from tests.vm.environment import CHECKOUT
-from tests.vm.image import image
+from tests.vm.image import image, image_key
 from tests.vm.profiles import Profile
 from tests.vm.qemu import KERNEL, MEMORY_MIB, PROCESSORS, Machine
 
@@ -74,6 +74,12 @@ def boot_key(profile: Profile, built: Path, accel: str) -> str:
     machine = (*cpu_arguments(accel), *KERNEL, *profile.kernel, str(MEMORY_MIB), str(PROCESSORS))
     files = [(Path(__file__).parent / name).read_bytes() for name in ("qemu.py", "host.py")]
     return digest(built.name, *host_description(), *machine, *files)
+
+
+def saved_already(profile: Profile) -> bool:
+    """Whether a host of the kind can be restored without building anything."""
+    built = cache_directory() / f"image-{profile.name}-{image_key(profile)}"
+    return built.exists() and (cache_directory() / f"boot-{profile.name}-{boot_key(profile, built, accelerator(built))}").exists()
 
 
 def booted(profile: Profile) -> tuple[Path, Path, str]:
