@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from tests.vm.qemu import KERNEL, MEMORY_MIB, PROCESSORS, Machine
 
 #: Seconds that a boot may take: ten with a machine for itself.
 _BOOT = 180.0
-#: The checkout as it is, below a layer for what tests write there.
+#: The checkout, below a layer for what tests write there.
 _MOUNT = f"""
 set -e
 until mount -t virtiofs -o ro checkout /mnt 2>/tmp/why; do
@@ -123,7 +124,7 @@ def running(profile: Profile) -> Iterator[Host]:
             machine.connect()
             machine.until("query-status", "paused", "running", "prelaunch")
             machine.command("cont")
-            machine.share(ROOT, "checkout")
+            machine.share(_frozen(machine.directory / "checkout"), "checkout")
             host = Host(machine, profile)
             said: list[bytes] = []
             status, _output = host.run(["sh", "-c", _MOUNT], patience=60, error=said.append)
@@ -132,6 +133,14 @@ def running(profile: Profile) -> Iterator[Host]:
             yield host
     finally:
         disk.unlink(missing_ok=True)
+
+
+def _frozen(place: Path) -> Path:
+    """A copy of the checkout as it is now, with what was built in it: whoever edits on meanwhile is not what is tested."""
+    shutil.copytree(
+        ROOT, place, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "build")
+    )
+    return place
 
 
 def _layer(below: Path, form: str, path: Path) -> None:
