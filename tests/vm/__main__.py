@@ -15,6 +15,7 @@ The exit status is that of pytest or of the command; 124 when the time was up, 1
 from __future__ import annotations
 
 import getopt
+import signal
 import sys
 from pathlib import Path
 
@@ -45,6 +46,8 @@ def main(argv: list[str]) -> int:
     if argv[:1] not in (["run"], ["exec"], ["build"]):
         print("vm: say run, exec or build (try --help)", file=sys.stderr)
         return 125
+    # So that what was begun is taken down: a machine, half an image.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     results = Path(options["--results"]) if "--results" in options else None
     try:
         with only_one():

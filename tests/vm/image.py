@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from tests.conftest import ROOT
 from tests.vm import environment
 from tests.vm.cache import HostError, digest, kept
+from tests.vm.lifetime import die_with
 from tests.vm.profiles import HOST, Profile
 
 GUEST = Path(__file__).parent / "guest"
@@ -117,14 +119,24 @@ def _label(root: Path) -> None:
     (root / ".autorelabel").unlink(missing_ok=True)
     shutil.copy2(GUEST / "rktpy_test.cil", root / "tmp/rktpy_test.cil")
     _run(["chroot", str(root), "semodule", "-n", "-s", "default", "-i", "/tmp/rktpy_test.cil"])
+    (root / "tmp/rktpy_test.cil").unlink()
     contexts = "/etc/selinux/default/contexts/files/file_contexts"
-    script = f"mount -t proc proc {root}/proc && chroot {root} setfiles -F {contexts} /"
+    inside = f"cat {contexts} {contexts}.homedirs >/run/contexts && setfiles -F /run/contexts / && rm /run/contexts"
+    script = f"mount -t proc proc {root}/proc && chroot {root} sh -c '{inside}'"
     _run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script])
 
 
 def _run(argv: list[str]) -> None:
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
+            check=False,
+            preexec_fn=die_with(os.getpid()),
+        )
     except subprocess.TimeoutExpired:
         raise HostError(f"{argv[0]} took longer than {_PATIENCE} seconds") from None
     if done.returncode:
