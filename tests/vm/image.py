@@ -71,6 +71,8 @@ def _build(profile: Profile, directory: Path) -> None:
     root = directory / "root"
     # fmt: off
     argv = [
+        # It mounts the machine's /sys and /dev in there: killed, it would leave them to whoever removes the directory.
+        "unshare", "--mount", "--propagation", "private",
         "mmdebstrap", "--variant=minbase", f"--include={','.join(packages(profile))}",
         '--aptopt=APT::Install-Recommends "false"', *(f"--dpkgopt=path-exclude={one}" for one in _UNWANTED),
         f"--essential-hook={_CONFIGURE}", f'--customize-hook=chroot "$1" python3 -m venv --without-pip {environment.PLACE}',
