@@ -191,4 +191,5 @@ SYSFS_MAGIC = 0x62656572
 
 # signals by number, without importing signal
 SIGKILL = 9
+SIGUSR1 = 10
 SIGTERM = 15

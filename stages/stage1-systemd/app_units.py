@@ -18,7 +18,7 @@ from rktpy.formats import stage1 as names
 from rktpy.formats.stage1 import Enforcement
 from rktpy.isolate.plan import shown
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_paths import CONFINE, FIRST_FAILURE, METADATA_FILE, STATUS_SCRIPT, TERMINAL, WORKING_DIRECTORY
+from rktpy.stage1.systemd.pod_paths import CONFINE, FIRST_FAILURE, STATUS_SCRIPT, TERMINAL, WORKING_DIRECTORY
 from rktpy.stage1.systemd.pod_units import APPS
 from rktpy.stage1.systemd.streams import mux_command, stream_modes, uses_mux
 from rktpy.stage1.systemd.unit_text import command, plain, quoted, unit
@@ -57,14 +57,15 @@ class AppUnit(Record):
     interactive: bool = False
     device_nodes: tuple[str, ...] = ()
     restriction: RestrictWithLandlock | None = None
+    context: str = ""
 
     def command(self, program: str, argv: tuple[str, ...]) -> str:
         """The command line of a program of the app's. ``argv`` is with the program's name."""
-        if self.restriction is None:
+        if self.restriction is None and not self.context:
             return command((program, *argv[1:]))
         from rktpy.isolate.landlock import confined
 
-        return command(confined(self.restriction, f"/{CONFINE}", program, (program, *argv[1:])))
+        return command(confined(self.restriction, f"/{CONFINE}", program, (program, *argv[1:]), self.context))
 
 
 def status_script() -> str:
@@ -238,7 +239,7 @@ def _confinement(spec: AppUnit) -> list[Setting]:
         settings.append(("SupplementaryGroups", " ".join(map(str, user.groups))))
     settings += [("Environment", quoted(f"{name}={value}")) for name, value in spec.environment.items() if _valid(name)]
     settings.append(("UnsetEnvironment", " ".join([name for name in _OF_SYSTEMD if name not in spec.environment])))
-    settings.append(("EnvironmentFile", f"-/{METADATA_FILE}"))
+    settings.append(("EnvironmentFile", f"-/{names.METADATA_FILE}"))
     settings += [
         ("DevicePolicy", "closed"),
         ("DeviceAllow", "/dev/char/10:200 rwm"),  # net/tun

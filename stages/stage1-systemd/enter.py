@@ -35,7 +35,6 @@ from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from rktpy.log import debugging, note, set_debug
 from rktpy.stage1.systemd.app_process import open_app
-from rktpy.stage1.systemd.pod_paths import METADATA_FILE
 from rktpy.stage1.systemd.pod_process import first_process, open_user_namespace
 
 TYPE_CHECKING = False
@@ -183,7 +182,7 @@ def _enter(entrance: Entrance, command: list[str], terminal: int) -> NoReturn:
 def _metadata() -> dict[str, str]:
     """Where the metadata service is, as the app's unit has it."""
     try:
-        text = read_file(f"{names.STAGE1_ROOTFS}/{METADATA_FILE}").decode()
+        text = read_file(f"{names.STAGE1_ROOTFS}/{names.METADATA_FILE}").decode()
     except FileNotFoundError:
         return {}
     return {names.METADATA_URL: text.strip().partition("=")[2]}
@@ -191,11 +190,11 @@ def _metadata() -> dict[str, str]:
 
 def _labels(app: PodApp) -> None:
     """Let execve(2) give the command the app's labels. Raises OSError."""
-    from rktpy.isolate.labels import selinux_active, set_apparmor, set_selinux
+    from rktpy.isolate.labels import selinux_active, set_labels
 
     parsed = {isolator.name: isolator.parsed for isolator in app.app.isolators}
     profile, context = parsed.get(iso.APPARMOR_PROFILE_NAME), parsed.get(iso.SELINUX_CONTEXT_NAME)
-    if isinstance(profile, AppArmorProfile):
-        set_apparmor(profile.profile)
-    if isinstance(context, SELinuxContext) and selinux_active():
-        set_selinux(str(context))
+    set_labels(
+        profile.profile if isinstance(profile, AppArmorProfile) else "",
+        str(context) if isinstance(context, SELinuxContext) and selinux_active() else "",
+    )
