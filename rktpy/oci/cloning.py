@@ -60,7 +60,7 @@ def become_root() -> None:
 
 def _clone_helped(setup: Setup, namespaces: Namespaces, linux: Linux, ours: socket) -> tuple[int, int]:
     """Through a process that joins and makes what has to be there before; the first process is its sibling, our child."""
-    before = set(_children())
+    before = set(our_children())
     helper, helper_fd = syscalls.clone3(0, -1)
     if helper == 0:
         ours.close()
@@ -76,10 +76,7 @@ def _clone_helped(setup: Setup, namespaces: Namespaces, linux: Linux, ours: sock
     if status:
         next_message(ours)  # raises what it told
         raise RuntimeFailure("the container's namespaces could not be made")
-    children = [one for one in _children() if one not in before and one != helper]
-    if len(children) != 1:
-        raise RuntimeFailure("the container's first process is gone")
-    return children[0], syscalls.pidfd_open(children[0], 0)
+    return left_by(helper, before)
 
 
 def _help(setup: Setup, namespaces: Namespaces, linux: Linux) -> None:
@@ -109,7 +106,19 @@ def _help(setup: Setup, namespaces: Namespaces, linux: Linux) -> None:
         os._exit(1)
 
 
-def _children() -> list[int]:
+def left_by(helper: int, before: set[int]) -> tuple[int, int]:
+    """The sibling that a helper cloned, of our children that were not there ``before``: its ID and a pidfd.
+
+    Raises RuntimeFailure.
+    """
+    children = [one for one in our_children() if one not in before and one != helper]
+    if len(children) != 1:
+        raise RuntimeFailure("the process that was cloned is gone")
+    return children[0], syscalls.pidfd_open(children[0], 0)
+
+
+def our_children() -> list[int]:
+    """Our children's IDs."""
     from rktpy.isolate.holder import children_of
 
     return children_of(os.getpid())

@@ -10,7 +10,7 @@ from rktpy.errors import RktpyError, innermost
 from rktpy.isolate.root import Root
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
-from rktpy.oci.cloning import become_root
+from rktpy.oci.cloning import become_root, left_by, our_children
 from rktpy.oci.failure import RuntimeFailure
 from rktpy.oci.identity import open_process
 from rktpy.oci.namespaces import KINDS
@@ -26,7 +26,7 @@ from rktpy.oci.process_setup import (
     search_path_of,
 )
 from rktpy.oci.program import find_program
-from rktpy.oci.talk import tell, wait
+from rktpy.oci.talk import next_message, tell, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def clone_into(setup: Setup, container: Container, below: list[str], ours: socke
     groups = entrances(_groups(container.groups, below))
     image = handoff_image(setup)
     try:
+        if flags & c.CLONE_NEWUSER and os.geteuid() != 0:
+            return _clone_helped(setup, first, flags, groups, image, ours)
         if "pid" in config.linux.namespaces:
             own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
             syscalls.setns(first, c.CLONE_NEWPID)  # our children's
@@ -77,6 +79,32 @@ def clone_into(setup: Setup, container: Container, below: list[str], ours: socke
         if own >= 0:
             syscalls.setns(own, c.CLONE_NEWPID)
             os.close(own)
+
+
+def _clone_helped(setup: Setup, first: int, flags: int, groups: list[int], image: int, ours: socket) -> tuple[int, int]:
+    """For a user that is not root: only in the container's user namespace the other namespaces can be entered."""
+    before = set(our_children())
+    helper, helper_fd = syscalls.clone3(0, -1)
+    if helper == 0:
+        ours.close()
+        try:
+            syscalls.setns(first, c.CLONE_NEWUSER)
+            become_root()
+            config = setup.config
+            if config is not None and "pid" in config.linux.namespaces:
+                syscalls.setns(first, c.CLONE_NEWPID)
+            pid, _pidfd = syscalls.clone3(c.CLONE_PARENT, -1)
+            if pid == 0:
+                _become(setup, first, flags & ~c.CLONE_NEWUSER, groups, image, -1)
+            os._exit(0)
+        except BaseException as error:
+            tell(setup.sync, b"E", innermost(error))
+            os._exit(1)
+    os.close(helper_fd)
+    if os.waitstatus_to_exitcode(os.waitpid(helper, 0)[1]):
+        next_message(ours)  # raises what it told
+        raise RuntimeFailure("the container's namespaces cannot be entered")
+    return left_by(helper, before)
 
 
 def _is_ours(pid: int, name: str) -> bool:
