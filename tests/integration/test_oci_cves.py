@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -94,9 +93,9 @@ def test_cve_2019_5736_the_launchers_interpreter_cannot_be_written(runtime: Runt
     while runtime("state", "one", status=None).returncode and time.monotonic() < deadline:
         time.sleep(0.02)
     assert os.path.samefile(f"/proc/{process.pid}/exe", runtime_interpreter())
-    with pytest.raises(OSError) as raised:
-        os.close(os.open(f"/proc/{process.pid}/exe", os.O_WRONLY))
-    assert raised.value.errno == errno.EROFS
+    # While it runs nobody can write to it anyhow (ETXTBSY); the mount is what counts when it has ended.
+    assert os.statvfs(f"/proc/{process.pid}/exe").f_flag & os.ST_RDONLY
+    assert not os.statvfs(runtime_interpreter()).f_flag & os.ST_RDONLY
     assert runtime("exec", "one", "echo", "inside").stdout == "inside\n"
     runtime("kill", "one", "KILL")
     assert process.wait(10) == 128 + 9
