@@ -71,7 +71,7 @@ def record(making: Making) -> None:
     if state != making.recorded:
         container.state = state
         container.save()
-        making.recorded = state
+        making.recorded = dict(state)
 
 
 def accompany(making: Making, setup: Setup) -> None:
