@@ -27,8 +27,8 @@ pytestmark = pytest.mark.root
 NAME = "example.com/busybox"
 # Built into the interpreter or frozen.
 FREE = frozenset(
-    "__future__ _collections_abc _json _sha1 _sha256 _sha512 _socket _stat _struct "  # noqa: SIM905
-    "binascii errno fcntl gc genericpath os os.path posixpath select stat struct termios time".split()
+    "__future__ _collections_abc _json _sha1 _sha256 _sha512 _socket _stat _struct binascii errno fcntl gc genericpath os "  # noqa: SIM905
+    "os.path posixpath select stat struct termios time".split()
 )
 
 
