@@ -217,8 +217,8 @@ def test_apps_of_a_running_pod(stored: Rktpy, tmp_path: Path) -> None:
 
 # What a policy.json adds to a start, by what it asks for.
 _POLICY = """
-    formats.openpgp formats.oci.media_types formats.trust formats.trust.evidence formats.trust.fulcio_claims formats.trust.members
-    formats.trust.policy formats.trust.policy_requirements formats.trust.requirements formats.trust.scopes stage0.kept_evidence
+    formats.openpgp formats.oci.media_types formats.trust formats.trust.evidence formats.trust.members formats.trust.policy
+    formats.trust.policy_requirements formats.trust.requirements formats.trust.scopes stage0.kept_evidence
     stage0.policy_decisions stage0.signature_facts store.blobs trust.engine trust.families trust.keystore trust.policy
 """
 _SIGNED_BY = """
