@@ -21,6 +21,7 @@ PROGRAMS = {
     "rktpy/stage1/oci/pause": (["-static", "-s"], ["-O2", "-Wall", "-Wextra"]),
     "rktpy/isolate/handoff": _WITHOUT_LIBRARY,
     "rktpy/isolate/confine": _WITHOUT_LIBRARY,
+    "rktpy/oci/launch": _WITHOUT_LIBRARY,
 }
 
 
