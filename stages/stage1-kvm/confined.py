@@ -71,7 +71,9 @@ def make_place(user: int, memory: int) -> Place:
     return Place(mount, user, fd)
 
 
-def start(command: list[str], place: Place, guest_directory: str, descriptors: tuple[int, ...], groups: Subtree | None) -> tuple[int, int]:
+def start(
+    command: list[str], place: Place, guest_directory: str, descriptors: tuple[int, ...], groups: Subtree | None
+) -> tuple[int, int]:
     """Start QEMU with ``command``; its process ID and pidfd. It inherits ``descriptors`` and the standard streams.
 
     ``guest_directory`` is seen as /guest. Raises OSError.

@@ -139,7 +139,7 @@ def command(shape: Shape, guest: Guest, backends: Backends, *, memory_file: str,
         front = f"virtio-net-device,netdev=net{number},mac={hardware_address(number)}"
         line += ["-netdev", back, "-device", front]
     if shape.shared:
-        front = f"vhost-user-fs-device,chardev=share,tag=share,queue-size=1024"
+        front = "vhost-user-fs-device,chardev=share,tag=share,queue-size=1024"
         line += ["-chardev", f"socket,id=share,fd={backends.share}", "-device", front]
     return line
 

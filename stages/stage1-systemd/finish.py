@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
 
 def clean_up() -> None:
     """Undo what was written down in the working directory; what cannot be undone is told, and left for gc."""
-    from rktpy.stage1.systemd.disconnect import disconnect
+    from rktpy.net.disconnect import disconnect
 
     for step in (_remove_groups, disconnect):
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rktpy.cgroup.recorded import recorded_groups
 from rktpy.formats.entry_arguments import parse_arguments
 from rktpy.log import set_debug
-from rktpy.stage1.systemd.disconnect import disconnect
+from rktpy.net.disconnect import disconnect
 
 
 def main(argv: list[str]) -> int:
