@@ -69,16 +69,23 @@ def boot(cache: str, wanted: Wanted, *, snapshot: bool) -> Machine:
     return _cold(wanted)
 
 
-def _cold(wanted: Wanted, qmp: int = -1) -> Machine:
+def probe(wanted: Wanted, timeout: float) -> None:
+    """Boot a machine and end it. Raises Stage1Error when that does not work in ``timeout`` seconds, OSError."""
+    machine = _cold(wanted, timeout)
+    kill(machine.pid, machine.pidfd)
+    os.close(machine.channel.fd)
+
+
+def _cold(wanted: Wanted, timeout: float = BOOT_TIMEOUT) -> Machine:
     ours, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     place = confined.make_place(wanted.user, wanted.shape.memory)
-    backends = Backends(theirs.fileno(), wanted.disks, wanted.taps, wanted.share, qmp=qmp)
+    backends = Backends(theirs.fileno(), wanted.disks, wanted.taps, wanted.share)
     pid, pidfd = _start(wanted, place, backends)
     place.close()
     theirs.close()
     channel = Channel(ours.detach())
     try:
-        greeting = channel.hello(BOOT_TIMEOUT)
+        greeting = channel.hello(timeout)
     except BaseException:
         kill(pid, pidfd)
         os.close(channel.fd)

@@ -55,6 +55,19 @@ def strings(values: Iterable[str | bytes]) -> bytes:
     return b"".join(parts)
 
 
+def read_strings(data: bytes) -> list[bytes]:
+    """The strings of a list. Raises ProtocolError."""
+    found: list[bytes] = []
+    at = 0
+    while at < len(data):
+        length = read_number(data, at)
+        found.append(data[at + 4 : at + 4 + length])
+        at += 4 + length
+    if at != len(data):
+        raise ProtocolError("a list of strings is cut off")
+    return found
+
+
 def number(value: int) -> bytes:
     """A number as data of a frame."""
     return _NUMBER.pack(value)
@@ -69,12 +82,13 @@ def read_number(data: bytes, at: int = 0) -> int:
 
 
 class Reader:
-    """Frames in a stream of bytes."""
+    """Frames in a stream of bytes, whose data has ``largest`` bytes at most."""
 
-    __slots__ = ("_buffer",)
+    __slots__ = ("_buffer", "_largest")
 
-    def __init__(self) -> None:
+    def __init__(self, largest: int = LARGEST_FROM_GUEST) -> None:
         self._buffer = bytearray()
+        self._largest = largest
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that are complete with ``data``. Raises ProtocolError."""
@@ -84,7 +98,7 @@ class Reader:
         at = 0
         while len(buffer) - at >= _HEADER.size:
             kind, identity, length = _HEADER.unpack_from(buffer, at)
-            if length > LARGEST_FROM_GUEST or not 65 <= kind <= 90:
+            if length > self._largest or not 65 <= kind <= 90:
                 raise ProtocolError("the virtual machine sent something that is no frame")
             start = at + _HEADER.size
             if len(buffer) - start < length:

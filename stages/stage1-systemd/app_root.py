@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 import stat
 
-from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
 from rktpy.formats.aci.isolators import LANDLOCK_NAME
 from rktpy.isolate.mounts import Bind, BindRoot, Mkdir, RemountReadonly, Symlink, Tmpfs
-from rktpy.isolate.plan import Operation, shown
+from rktpy.isolate.plan import Operation
 from rktpy.isolate.volumes import choose_mounts, volume_operations
 from rktpy.linux import constants as c
 from rktpy.record import Record
@@ -123,16 +122,6 @@ def name_files(app: PodApp, pod_root: str, wanted: NameFiles, *, has_resolv: boo
 def app_mounts(app: PodApp) -> tuple[VolumeMount, ...]:
     """Which volume goes where in an app. Raises Stage1Error."""
     return choose_mounts(app)
-
-
-def check_sources(app: PodApp, mounts: tuple[VolumeMount, ...]) -> None:
-    """Refuse host volumes that are not there, with systemd-nspawn's status, which is rkt's then. Raises Stage1Error."""
-    for mount in mounts:
-        if mount.volume.kind == "host":
-            try:
-                os.stat(mount.volume.source)
-            except OSError as error:
-                raise Stage1Error(f"app {app.name}: can't find the source of volume {shown(mount.volume.name)}", 1) from error
 
 
 def volume_devices(mounts: tuple[VolumeMount, ...]) -> tuple[str, ...]:

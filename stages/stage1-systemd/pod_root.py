@@ -23,6 +23,7 @@ import os
 import stat
 
 from rktpy.isolate.mounts import Bind, BindOnItself, BindRoot, Filesystem, MaskPath, Mkdir, Mknod, RemountReadonly, Symlink, Tmpfs
+from rktpy.isolate.unwritable_paths import HIDDEN_PROC, HIDDEN_SYS, READ_ONLY_PROC
 from rktpy.linux import constants as c
 from rktpy.record import Record
 from rktpy.stage1.systemd.pod_paths import TERMINAL, WORKING_DIRECTORY
@@ -40,9 +41,6 @@ _PROGRAMS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec")
 _NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 _LINKS = (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"), ("ptmx", "pts/ptmx"))
 _TUN = ("net/tun", 10, 200)
-_READ_ONLY_PROC = ("acpi", "asound", "bus", "fs", "irq", "scsi", "sys", "sysrq-trigger")
-_HIDDEN_PROC = ("config.gz", "kallsyms", "sched_debug", "kcore", "kmem", "mem")
-_HIDDEN_SYS = ("firmware", "fs", "hypervisor", "module", "power")
 
 
 def host_programs() -> Iterable[Operation]:
@@ -161,9 +159,9 @@ def _kernel_for_apps(protect: bool, sharing: Sharing) -> Iterable[Operation]:
     if not sharing.network:
         # Of the pod's own network, for apps that may administer it.
         yield BindOnItself(f"{KERNEL_PROC}/sys/net")
-    for path in _READ_ONLY_PROC:
+    for path in READ_ONLY_PROC:
         yield RemountReadonly(f"{KERNEL_PROC}/{path}")
-    for path in _HIDDEN_PROC:
+    for path in HIDDEN_PROC:
         yield MaskPath(f"{KERNEL_PROC}/{path}")
-    for path in _HIDDEN_SYS:
+    for path in HIDDEN_SYS:
         yield MaskPath(f"{KERNEL_SYS}/{path}")

@@ -27,10 +27,11 @@ from rktpy.formats.stage1 import read_report, write_report
 from rktpy.isolate.enforcement import tell
 from rktpy.isolate.holder import lock_descriptor
 from rktpy.isolate.pod_app import write_file
+from rktpy.isolate.volumes import check_sources
 from rktpy.linux import constants as c
 from rktpy.linux.syscalls import clone3
 from rktpy.log import set_debug
-from rktpy.stage1.systemd.app_root import app_mounts, check_sources
+from rktpy.stage1.systemd.app_root import app_mounts
 from rktpy.stage1.systemd.app_units import start_units
 from rktpy.stage1.systemd.finish import clean_up
 from rktpy.stage1.systemd.first_process import become_systemd

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
@@ -70,20 +71,42 @@ static int failed(const char *what, const char *which, char *problem, size_t siz
 	return -1;
 }
 
-/* interface NAME MAC MTU [ADDRESS/PREFIX ...]; it is found by its number among those that have hardware. */
-int set_interface(struct list *w, char *problem, size_t size)
+/* The interface with a name, or with the hardware address that its machine gave it. */
+static unsigned int find_interface(const char *wanted)
+{
+	struct if_nameindex *all = if_nameindex();
+	unsigned int found = 0;
+
+	for (struct if_nameindex *one = all; one && one->if_index && !found; one++) {
+		char path[128], address[32] = "";
+		int fd;
+
+		snprintf(path, sizeof path, "/sys/class/net/%s/address", one->if_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd >= 0) {
+			(void)!read(fd, address, sizeof address - 1);
+			close(fd);
+		}
+		address[strcspn(address, "\n")] = 0;
+		if (strcmp(one->if_name, wanted) == 0 || strcmp(address, wanted) == 0)
+			found = one->if_index;
+	}
+	if_freenameindex(all);
+	return found;
+}
+
+/* interface WHICH NAME MAC MTU [ADDRESS/PREFIX ...]: the one that is called WHICH or has this hardware address gets a name, another
+ * hardware address, addresses, and is set up */
+int set_interface(struct list *words, char *problem, size_t size)
 {
 	struct request r;
 	struct ifinfomsg *info;
-	const char *name = w->count > 3 ? w->items[1].data : "";
-	unsigned int mac[6], index = if_nametoindex(name);
+	struct list rest = { words->count - 1, words->items + 1 }, *w = &rest;
+	const char *name = words->count > 4 ? words->items[2].data : "";
+	unsigned int mac[6], index = words->count > 4 ? find_interface(words->items[1].data) : 0;
 	unsigned char bytes[6];
-	uint32_t mtu = (uint32_t)strtoul(w->count > 3 ? w->items[3].data : "0", NULL, 10);
+	uint32_t mtu = (uint32_t)strtoul(words->count > 4 ? words->items[4].data : "0", NULL, 10);
 
-	for (int i = 0; !index && i < 1000; i++) {
-		usleep(1000);
-		index = if_nametoindex(name);
-	}
 	if (!index) {
 		errno = ENODEV;
 		return failed("interface", name, problem, size);
@@ -97,6 +120,7 @@ int set_interface(struct list *w, char *problem, size_t size)
 	}
 	if (mtu)
 		attribute(&r, IFLA_MTU, &mtu, sizeof mtu);
+	attribute(&r, IFLA_IFNAME, name, strlen(name) + 1);
 	if (talk(&r) < 0)
 		return failed("interface", name, problem, size);
 	info = body(&r, RTM_NEWLINK, 0, sizeof *info);

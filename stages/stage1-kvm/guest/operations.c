@@ -44,16 +44,46 @@ static int do_module(const struct list *w)
 	return result < 0 && errno != EEXIST ? -1 : 0;
 }
 
-/* mount ROOT SOURCE TARGET TYPE FLAGS DATA */
+/* The node of the disk that has a name (its serial number). */
+static int find_disk(const char *name, char *path, size_t size)
+{
+	for (char letter = 'a'; letter <= 'z'; letter++) {
+		char serial[64] = "";
+		int fd;
+
+		snprintf(path, size, "/sys/block/vd%c/serial", letter);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		(void)!read(fd, serial, sizeof serial - 1);
+		close(fd);
+		serial[strcspn(serial, "\n")] = 0;
+		if (strcmp(serial, name) == 0) {
+			snprintf(path, size, "/dev/vd%c", letter);
+			return 0;
+		}
+	}
+	errno = ENODEV;
+	return -1;
+}
+
+/* mount ROOT SOURCE TARGET TYPE FLAGS DATA; a source "disk:NAME" is a disk */
 static int do_mount(const struct list *w)
 {
-	char path[64];
-	int fd = root_target(word(w, 1), word(w, 3), 1), result;
+	char path[64], disk[64];
+	const char *source = word(w, 2);
+	int fd, result;
 
+	if (strncmp(source, "disk:", 5) == 0) {
+		if (find_disk(source + 5, disk, sizeof disk) < 0)
+			return -1;
+		source = disk;
+	}
+	fd = root_target(word(w, 1), word(w, 3), 1);
 	if (fd < 0)
 		return -1;
 	fd_path(path, sizeof path, fd);
-	result = mount(word(w, 2), path, word(w, 4), number(w, 5), word(w, 6));
+	result = mount(source, path, word(w, 4), number(w, 5), word(w, 6));
 	close(fd);
 	return result;
 }
@@ -67,8 +97,8 @@ static int bind_fd(int source, int target, unsigned long flags)
 	return mount(from, to, NULL, MS_BIND | (flags & MS_REC), NULL);
 }
 
-/* bind ROOT SOURCE-ROOT SOURCE TARGET FLAGS */
-static int do_bind(const struct list *w)
+/* bind ROOT SOURCE-ROOT SOURCE TARGET FLAGS; bind-missing only where the target is not there */
+static int do_bind(const struct list *w, int missing)
 {
 	struct stat status;
 	char path[64];
@@ -77,6 +107,11 @@ static int do_bind(const struct list *w)
 
 	if (source < 0)
 		return -1;
+	if (missing && (target = root_open(word(w, 1), word(w, 4), O_PATH)) >= 0) {
+		close(source);
+		close(target);
+		return 0;
+	}
 	if (fstat(source, &status) < 0 || (target = root_target(word(w, 1), word(w, 4), S_ISDIR(status.st_mode))) < 0) {
 		close(source);
 		return -1;
@@ -279,7 +314,9 @@ int operation(struct list *w, char *problem, size_t size)
 	else if (strcmp(name, "mount") == 0)
 		result = do_mount(w);
 	else if (strcmp(name, "bind") == 0)
-		result = do_bind(w);
+		result = do_bind(w, 0);
+	else if (strcmp(name, "bind-missing") == 0)
+		result = do_bind(w, 1);
 	else if (strcmp(name, "readonly") == 0)
 		result = do_readonly(w);
 	else if (strcmp(name, "mask") == 0)
@@ -310,7 +347,7 @@ int operation(struct list *w, char *problem, size_t size)
 	}
 	if (result < 0) {
 		/* The place, of those that have one; never the content of a file. */
-		const char *place = strcmp(name, "bind") == 0 ? word(w, 4) : strcmp(name, "mount") == 0 ? word(w, 3) :
+		const char *place = strncmp(name, "bind", 4) == 0 ? word(w, 4) : strcmp(name, "mount") == 0 ? word(w, 3) :
 			     strcmp(name, "set") == 0 || strcmp(name, "module") == 0 || strcmp(name, "unmount") == 0 ? word(w, 1) :
 			     strcmp(name, "entropy") == 0 || strcmp(name, "clock") == 0 ? "" : word(w, 2);
 		snprintf(problem, size, "%s \"%s\": %s", name, place, strerror(errno));
