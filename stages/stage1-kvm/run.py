@@ -157,6 +157,9 @@ class _Run:
             from rktpy.stage1.kvm.terminal import Terminal
 
             monitor.terminal = Terminal(next(iter(monitor.apps.values())).id)
+        from rktpy.stage1.kvm.control import Server
+
+        monitor.control = Server(monitor)
         write_file(names.PID_FILE, str(os.getpid()).encode())
         for name in monitor.apps:
             monitor.start(name)
