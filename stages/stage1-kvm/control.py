@@ -13,7 +13,17 @@ from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket
 
 from rktpy.errors import RktpyError, innermost
 from rktpy.stage1.kvm.disks import MACHINE_DIR
-from rktpy.stage1.kvm.frames import CREDIT, LARGEST_TO_GUEST, Frame, ProtocolError, Reader, frame, number, read_number, read_strings
+from rktpy.stage1.kvm.frames import (
+    CREDIT,
+    LARGEST_TO_GUEST,
+    Frame,
+    ProtocolError,
+    Reader,
+    frame,
+    number,
+    read_number,
+    read_strings,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

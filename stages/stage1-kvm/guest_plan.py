@@ -53,11 +53,9 @@ _LINKS = (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stde
 
 
 class Rooted(Record):
-    """How an app gets its root: ``disk`` is the number of the disk with its tree, -1 when the host shares its root. ``volumes`` are
-    places below the share by source on the host."""
+    """How an app gets its root: ``disk`` is the number of the disk with its tree, -1 when the host shares its root."""
 
     disk: int
-    shares: dict[str, str]
 
 
 def pod_operations(pod: Pod, guest: Guest, shape: Shape) -> list[Operation]:
@@ -120,19 +118,20 @@ def app_root(app: PodApp, rooted: Rooted) -> list[Operation]:
     return operations
 
 
-def volumes(app: PodApp, mounts: tuple[VolumeMount, ...], rooted: Rooted, made: set[str]) -> list[Operation]:
-    """What makes the app's volumes and puts them in place. ``made`` are the empty ones that are there already."""
+def volumes(
+    app: PodApp, mounts: tuple[VolumeMount, ...], places: dict[VolumeMount, str], made: set[str] | None = None
+) -> list[Operation]:
+    """What makes the app's volumes and puts them in place. ``places`` says where in the share they are; those that are not there are
+    empty ones, made on the pod's disk unless ``made`` has them already."""
     operations: list[Operation] = []
     for mount in mounts:
         volume = mount.volume
         flags = c.MS_RDONLY if mount.read_only else 0
-        if volume.kind == "host":
-            operations.append(
-                ("bind", app_directory(app.name), SHARE, f"/{rooted.shares[volume.source]}", mount.path, str(flags | c.MS_REC))
-            )
+        if mount in places:
+            operations.append(("bind", app_directory(app.name), SHARE, f"/{places[mount]}", mount.path, str(flags | c.MS_REC)))
             continue
-        place = f"{SCRATCH if rooted.disk >= 0 else SHARE}/volumes/{volume.name}"
-        if volume.name not in made and rooted.disk >= 0:
+        place = f"{SCRATCH}/volumes/{volume.name}"
+        if made is not None and volume.name not in made:
             made.add(volume.name)
             operations.append(("mkdir", "", place, str(volume.mode_bits), str(volume.uid or 0), str(volume.gid or 0)))
             if mount.from_image:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rktpy.stage1.kvm.control import Server
     from rktpy.stage1.kvm.frames import Frame
     from rktpy.stage1.kvm.pod import Pod
-    from rktpy.stage1.kvm.pod_log import AppLog
+    from rktpy.stage1.kvm.pod_log import AppLog, PodLog
     from rktpy.stage1.kvm.specs import Spec
     from rktpy.stage1.kvm.terminal import Terminal
 else:
@@ -86,6 +86,7 @@ class Monitor:
         self._told_ready = False
         self.control: Server | None = None
         self.terminal: Terminal | None = None
+        self.log: PodLog | None = None
         self._wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def new_id(self) -> int:

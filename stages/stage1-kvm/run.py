@@ -42,12 +42,15 @@ from rktpy.stage1.kvm.network import connect, make_cards, name_contents, write_h
 from rktpy.stage1.kvm.pod import load_pod
 from rktpy.stage1.kvm.pod_log import AppLog, PodLog, journal_directory
 from rktpy.stage1.kvm.specs import Restricted, app_spec, write_environment
+from rktpy.stage1.kvm.started import Started, write_started
 from rktpy.stage1.kvm.sysctls import sysctl_operations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.cgroup.subtree import Subtree
     from rktpy.formats.stage1 import Enforcement
+    from rktpy.isolate.mounts import Bind
+    from rktpy.isolate.pod_app import PodApp
     from rktpy.isolate.volumes import VolumeMount
     from rktpy.stage1.kvm.booting import Machine
     from rktpy.stage1.kvm.guest import Guest
@@ -90,6 +93,8 @@ class _Run:
         self._mounts = mounts
         self._cache = cache_directory(pod.directory)
         self._printed = bytearray()
+        #: Where in the share volumes are.
+        self._places: dict[VolumeMount, str] = {}
 
     def run(self) -> int:
         pod = self._pod
@@ -102,14 +107,18 @@ class _Run:
         groups = make_pod_groups(pod.uuid, before=_write_groups)
         self._limit(groups, size.cpu_limit, report)
         cards = make_cards(pod)
-        shape = Shape(accelerator, size.memory, size.cpus, 1 + len(pod.apps), len(cards.taps))
+        socket = self._share(groups)
+        disks = 0 if pod.mutable else 1 + len(pod.apps)
+        shape = Shape(accelerator, size.memory, size.cpus, disks, len(cards.taps), socket >= 0)
         debug("stage1", f"a machine {shape.text()} with kernel {found.kernel}")
-        disks = [(open_disk(self._cache, pod.settings.disk), False)]
-        disks += [(open_image(self._cache, app), True) for app in pod.apps]
-        wanted = Wanted(found, shape, user, groups, tuple(disks), cards.taps, debug=False)
+        files: list[tuple[int, bool]] = []
+        if not pod.mutable:
+            files = [(open_disk(self._cache, pod.settings.disk), False)]
+            files += [(open_image(self._cache, app), True) for app in pod.apps]
+        wanted = Wanted(found, shape, user, groups, tuple(files), cards.taps, socket)
         machine = boot(self._cache, wanted, snapshot=pod.settings.snapshot)
         try:
-            for fd, _read_only in disks:
+            for fd in (*[fd for fd, _read_only in files], *([socket] if socket >= 0 else [])):
                 os.close(fd)
             connected = connect(pod, cards)
             cards.close()
@@ -132,12 +141,13 @@ class _Run:
         ]
         restricted = Restricted(pod.no_capabilities, pod.no_seccomp, machine.landlock)
         made: set[str] = set()
+        write_started(Started(machine.landlock, connected.metadata, pod.resolv, pod.hosts, connected.has_resolv))
+        monitor.log = log
         specs: list[bytes] = []
         for index, (app, chosen) in enumerate(zip(pod.apps, self._mounts, strict=True)):
             files, score, said = app_limits(app)
-            rooted = Rooted(1 + index, {})
-            operations += app_root(app, rooted)
-            operations += volumes(app, chosen, rooted, made)
+            operations += app_root(app, Rooted(-1 if pod.mutable else 1 + index))
+            operations += volumes(app, chosen, self._places, made)
             operations += name_files(app, contents, hosts_only_if_missing=pod.hosts == "default")
             operations += cgroup_operations(app, files)
             with Root(app.rootfs) as root:
@@ -177,6 +187,48 @@ class _Run:
             _make_directory(f"{names.STAGE1_ROOTFS}/{directory}", 0o755)
         _make_directory(MACHINE_DIR, 0o700)
         write_hosts(pod)
+
+    def _share(self, groups: Subtree) -> int:
+        """Share what is the host's with the guest: the socket for that, -1 when there is nothing. Raises RktpyError, OSError."""
+        pod = self._pod
+        if not pod.mutable and not any(mount.volume.kind == "host" for mounts in self._mounts for mount in mounts):
+            return -1
+        from rktpy.isolate.mounts import Bind
+        from rktpy.stage1.kvm.share import Shares, check_shareable, make_share, serve, share
+
+        shares = Shares()
+        for app, mounts in zip(pod.apps, self._mounts, strict=True):
+            check_shareable(app, mounts)
+            for mount in mounts:
+                if mount.volume.kind == "host":
+                    self._places[mount] = shares.place(mount)
+        make_share()
+        share(shares.operations())
+        if pod.mutable:
+            for app, mounts in zip(pod.apps, self._mounts, strict=True):
+                share((Bind(app.rootfs, f"/apps/{app.name}", True), *self._empty_volumes(app, mounts)))
+        return serve(groups)
+
+    def _empty_volumes(self, app: PodApp, mounts: tuple[VolumeMount, ...]) -> tuple[Bind, ...]:
+        """The empty volumes of a mutable pod's app: made in the pod's directory, shared from there."""
+        from rktpy.isolate.mounts import Bind
+        from rktpy.isolate.plan import execute_plan
+        from rktpy.isolate.volumes import SHARED_VOLUMES, EmptyVolume
+
+        operations: list[Bind] = []
+        for mount in mounts:
+            volume = mount.volume
+            if volume.kind != "empty":
+                continue
+            source = f"{app.directory}/{SHARED_VOLUMES}/{volume.name}"
+            self._places[mount] = f"empty/{volume.name}"
+            if not os.path.exists(source):
+                copied = mount.path if mount.from_image else ""
+                with Root(app.rootfs) as root:
+                    made = EmptyVolume(source, volume.mode_bits, volume.uid or 0, volume.gid or 0, copied)
+                    execute_plan((made,), root)
+                operations.append(Bind(source, f"/empty/{volume.name}"))
+        return tuple(operations)
 
     def _limit(self, groups: Subtree, cpu: int | None, report: list[Enforcement]) -> None:
         """What all of the machine may use of the processors; the guest limits each app for itself."""
