@@ -15,7 +15,7 @@ _NEWLINK, _GETLINK, _NEWADDR, _DELADDR, _GETADDR, _NEWROUTE, _GETROUTE = 16, 18,
 _NEWQDISC, _NEWTFILTER = 36, 44
 _REQUEST, _ACK, _DUMP, _CREATE = 0x1, 0x4, 0x300, 0x400
 _INGRESS, _INGRESS_HANDLE = 0xFFFFFFF1, 0xFFFF0000
-_STOLEN, _REDIRECT = 4, 1
+_STOLEN, _REDIRECT, _TERMINAL = 4, 1, 1
 _IFF_UP = 1
 _MAIN_TABLE, _BY_KERNEL, _UNICAST = 254, 2, 1
 _SCOPE_LINK = 253
@@ -109,10 +109,12 @@ class RtNetlink:
         self._ask(_NEWQDISC, _CREATE, queue)
         action = pack("=IIiiiiI", 0, 0, _STOLEN, 0, 0, _REDIRECT, target)
         mirred = _attribute(1, _attribute(1, b"mirred\0") + _attribute(2, _attribute(2, action)))
-        options = _attribute(2, _attribute(2, mirred))
+        # One key that everything matches: there are kernels without the filter that needs none.
+        key = pack("=BBBxHHhhI", _TERMINAL, 0, 1, 0, 0, 0, 0, 0) + bytes(16)
+        options = _attribute(2, _attribute(5, key) + _attribute(7, mirred))
         every_protocol = 0x0300  # ETH_P_ALL in the network's order of bytes
         head = pack("=BxHiIII", 0, 0, source, 0, _INGRESS_HANDLE, 1 << 16 | every_protocol)
-        self._ask(_NEWTFILTER, _CREATE, head + _attribute(1, b"matchall\0") + options)
+        self._ask(_NEWTFILTER, _CREATE, head + _attribute(1, b"u32\0") + options)
 
     def _ask(self, kind: int, flags: int, body: bytes) -> None:
         self._send(kind, flags | _ACK, body)

@@ -54,11 +54,10 @@ def in_namespace(netns_fd: int, action: Callable[[], Result]) -> Result:
 
 def open_tap(netns_fd: int, name: str) -> int:
     """Make a tap in a network namespace: its descriptor, which may go to QEMU and be used from any namespace. Raises OSError."""
-    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    # It belongs to the namespace that it was opened in, whoever makes the interface.
+    fd = in_namespace(netns_fd, lambda: os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
     try:
-        flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
-        request = pack("16sH22x", name.encode(), flags)
-        in_namespace(netns_fd, lambda: fcntl.ioctl(fd, _TUNSETIFF, request))
+        fcntl.ioctl(fd, _TUNSETIFF, pack("16sH22x", name.encode(), _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR))
     except BaseException:
         os.close(fd)
         raise
