@@ -34,12 +34,15 @@ _KEEP = 30 * 86400
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 
 
-def open_image(cache: str, app: PodApp) -> int:
-    """The read-only image of an app's root, made if there is none: a descriptor. Raises NotFoundError, Stage1Error, OSError."""
+def open_image(cache: str, app: PodApp, source: str = "") -> int:
+    """The read-only image of an app's root, made of ``source`` (empty: the root itself) if there is none: a descriptor.
+
+    Raises NotFoundError, Stage1Error, OSError.
+    """
     tree = _tree(app)
     path = f"{cache}/images/{tree}.erofs" if tree else f"{MACHINE_DIR}/{app.name}.erofs"
     if not tree or not os.path.exists(path):
-        _make_image(app.rootfs, path)
+        _make_image(source or app.rootfs, path)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     if tree:
         try:
