@@ -1,5 +1,5 @@
-"""A virtual machine in a pod's network namespace: a tap beside each interface that plugins have made, and everything that comes in
-at one of the two goes out at the other (tc-mirred(8)).
+"""A virtual machine in a pod's network namespace: a tap beside each interface that plugins have made, and everything that
+comes in at one of the two goes out at the other (tc-mirred(8)).
 
 So the plugins see an interface as of any container, and the guest has its hardware address, addresses and routes, which the
 namespace itself gives up. Hot-path module.

@@ -1,7 +1,8 @@
 """Which of QEMU's accelerators a machine is run with: what is set, or what works here.
 
-That /dev/kvm can be opened proves nothing: where it is itself emulated, an ordinary kernel may hang in it. So it is tried with the
-guest that is to be run, for a bounded time, once after each start of the host; what came of it is written down. Hot-path module.
+That /dev/kvm can be opened proves nothing: where it is itself emulated, an ordinary kernel may hang in it. So it is tried
+with the guest that is to be run, for a bounded time, once after each start of the host; what came of it is written down.
+Hot-path module.
 """
 
 from __future__ import annotations

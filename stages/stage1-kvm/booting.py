@@ -31,8 +31,8 @@ _WITHOUT_MEMORY = [{"capability": "x-ignore-shared", "state": True}]
 
 
 class Wanted(Record):
-    """What is to be started: the guest in a machine of a shape, for a pod, with the files (descriptor, read-only) of its disks and
-    its network's taps; ``share`` is the socket of what serves the host's files."""
+    """What is to be started: the guest in a machine of a shape, for a pod, with the files (descriptor, read-only) of its
+    disks and its network's taps; ``share`` is the socket of what serves the host's files."""
 
     guest: Guest
     shape: Shape

@@ -1,8 +1,8 @@
 """Starting QEMU, which runs code of the pod's when it has a flaw: it gets as little of the host as it can live with.
 
-A user of its own for every pod, without capabilities and without a way to get any; namespaces of its own with a network that leads
-nowhere (the pod's is reached through open descriptors); of the host's files the programs below /usr, read-only; the pod's control
-groups; QEMU's own filter of system calls. When the process that started it ends, it is killed. Hot-path module.
+A user of its own for every pod, without capabilities and without a way to get any; namespaces of its own with a network that
+leads nowhere (the pod's is reached through open descriptors); of the host's files the programs below /usr, read-only; the
+pod's control groups; QEMU's own filter of system calls. When the process that started it ends, it is killed. Hot-path module.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What other commands ask of a pod's monitor, on a socket in the pod's directory that only root can reach.
 
 Frames as on the channel (``frames.py``). The first one of a connection, ``Q``, is the request: a list of strings. Answers: ``R``
-with nothing or what went wrong; then for ``enter`` and ``attach`` data (``D``, ids 1 and 2; from the client id 0), its end (``Z``),
-room for data (``W``), a terminal's size (``C``), a signal (``K``), and the exit status (``X``). Hot-path module.
+with nothing or what went wrong; then for ``enter`` and ``attach`` data (``D``, ids 1 and 2; from the client id 0), its end
+(``Z``), room for data (``W``), a terminal's size (``C``), a signal (``K``), and the exit status (``X``). Hot-path module.
 """
 
 from __future__ import annotations
@@ -101,8 +101,11 @@ class Server:
                 self._drop(fd, client)
 
     def _accept(self) -> None:
-        fd, _address = self._listener._accept()
-        connection = socket(fileno=fd)
+        try:
+            fd, _address = self._listener._accept()  # type: ignore[attr-defined]
+        except OSError:
+            return  # it has gone away already
+        connection = socket(fileno=fd)  # pyright: ignore[reportUnknownArgumentType]
         connection.setblocking(False)
         self._clients[fd] = Client(connection)
 

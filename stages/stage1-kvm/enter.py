@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import select
-from _signal import SIG_IGN, set_wakeup_fd, signal
 
 from rktpy.errors import NotFoundError, StateError, UsageError
 from rktpy.formats.entry_arguments import parse_arguments
@@ -21,9 +20,12 @@ from rktpy.stage1.kvm.terminal import window_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from signal import SIG_IGN, set_wakeup_fd, signal
     from types import FrameType
 
     from rktpy.stage1.kvm.frames import Frame
+else:
+    from _signal import SIG_IGN, set_wakeup_fd, signal
 
 _SIGHUP, _SIGINT, _SIGQUIT, _SIGPIPE, _SIGTERM, _SIGWINCH = 1, 2, 3, 13, 15, 28
 _CHUNK = 4096

@@ -100,4 +100,3 @@ def _copy(machine: Machine) -> None:
                     data = data[os.write(1, data) :]
     if answers[0] is not None:
         raise Stage1Error(f"in the virtual machine: {answers[0]}")
-

@@ -121,8 +121,8 @@ def app_root(app: PodApp, rooted: Rooted) -> list[Operation]:
 def volumes(
     app: PodApp, mounts: tuple[VolumeMount, ...], places: dict[VolumeMount, str], made: set[str] | None = None
 ) -> list[Operation]:
-    """What makes the app's volumes and puts them in place. ``places`` says where in the share they are; those that are not there are
-    empty ones, made on the pod's disk unless ``made`` has them already."""
+    """What makes the app's volumes and puts them in place. ``places`` says where in the share they are; those that are not
+    there are empty ones, made on the pod's disk unless ``made`` has them already."""
     operations: list[Operation] = []
     for mount in mounts:
         volume = mount.volume

@@ -14,7 +14,7 @@ def hash64(data: bytes) -> int:
     if not length:
         return c << 32 | b
     blocks = (length - 1) // 12
-    words = unpack(f"<{blocks * 3 + 3}I", data + b"\0" * ((blocks + 1) * 12 - length))
+    words: tuple[int, ...] = unpack(f"<{blocks * 3 + 3}I", data + b"\0" * ((blocks + 1) * 12 - length))
     at = 0
     for _ in range(blocks):
         a = a + words[at] & _MASK

@@ -14,6 +14,10 @@ from rktpy.errors import NotFoundError, Stage1Error
 from rktpy.isolate.plan import shown
 from rktpy.record import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _BOOT = "/boot"
 _MODULES = ("/lib/modules", "/usr/lib/modules")
 _PREFIX = "vmlinuz-"
@@ -132,7 +136,7 @@ def _lz4(payload: bytes) -> bytes:
         size = unpack_from("<I", payload, at)[0]
         if not size or at + 4 + size > len(payload):
             break  # what follows is the size of the unpacked image
-        block: bytes = lz4.block.decompress(payload[at + 4 : at + 4 + size], uncompressed_size=_LZ4_BLOCK)
-        blocks.append(block)
+        data: Any = lz4.block.decompress(payload[at + 4 : at + 4 + size], uncompressed_size=_LZ4_BLOCK)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        blocks.append(bytes(data))  # pyright: ignore[reportUnknownArgumentType]
         at += 4 + size
     return b"".join(blocks)

@@ -143,8 +143,8 @@ def _of_pod(name: str, parsed: object, report: list[Enforcement]) -> None:
 
 
 def app_limits(app: PodApp, *, added: bool = False) -> tuple[list[tuple[str, str]], str, list[Enforcement]]:
-    """Files of the app's control group with their values, its oom_score_adj (empty: as it is), and the report. ``added`` says that
-    the machine runs already, so that its size stays. Raises Stage1Error."""
+    """Files of the app's control group with their values, its oom_score_adj (empty: as it is), and the report. ``added`` says
+    that the machine runs already, so that its size stays. Raises Stage1Error."""
     files: list[tuple[str, str]] = []
     score = ""
     report: list[Enforcement] = []

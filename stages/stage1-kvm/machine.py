@@ -1,8 +1,8 @@
 """The virtual machine as QEMU's command line describes it (qemu(1), ``system/i386/microvm`` of QEMU's documentation).
 
-``microvm`` has no PCI, no firmware but a stub, and of devices only what is named here: no graphics, no USB, no network card and no
-disk that the pod does not have. Disks have names for the guest to tell them apart by, network cards their hardware address. Hot-path
-module.
+``microvm`` has no PCI, no firmware but a stub, and of devices only what is named here: no graphics, no USB, no network card
+and no disk that the pod does not have. Disks have names for the guest to tell them apart by, network cards their hardware
+address. Hot-path module.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Shape(Record):
 
 
 class Backends(Record):
-    """What stands behind the devices: descriptors that QEMU inherits. ``disks`` are (descriptor, read-only); ``incoming`` says that the
-    machine's state will come from a snapshot."""
+    """What stands behind the devices: descriptors that QEMU inherits. ``disks`` are (descriptor, read-only); ``incoming``
+    says that the machine's state will come from a snapshot."""
 
     channel: int
     disks: tuple[tuple[int, bool], ...] = ()

@@ -22,7 +22,7 @@ from rktpy.stage1.kvm.guest_plan import SCRATCH, app_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from signal import SIG_IGN, signal
+    from signal import SIG_IGN, set_wakeup_fd, signal
     from types import FrameType
     from typing import Any
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from rktpy.stage1.kvm.specs import Spec
     from rktpy.stage1.kvm.terminal import Terminal
 else:
-    from _signal import SIG_IGN, signal
+    from _signal import SIG_IGN, set_wakeup_fd, signal
 
 _SIGHUP, _SIGINT, _SIGQUIT, _SIGKILL, _SIGTERM, _SIGPIPE, _SIGTTOU, _SIGWINCH = 1, 2, 3, 9, 15, 13, 22, 28
 _STOPS = (_SIGTERM, _SIGINT, _SIGHUP, _SIGQUIT)
@@ -169,8 +169,6 @@ class Monitor:
         return 0 if self._over else 1  # somebody killed the machine, or it broke
 
     def _catch_signals(self) -> None:
-        from _signal import set_wakeup_fd
-
         set_wakeup_fd(self._wakeup[1], warn_on_full_buffer=False)
         for number_ in (*_STOPS, _SIGWINCH):
             signal(number_, self._signalled)

@@ -1,4 +1,5 @@
-"""What apps write, line by line: on the standard output of whoever runs the pod, in the pod's journal, in a log file of Kubernetes.
+"""What apps write, line by line: on the standard output of whoever runs the pod, in the pod's journal, in a log file of
+Kubernetes.
 
 Lines are printed as rkt prints them: time, app and process before each. Hot-path module.
 """
@@ -70,9 +71,9 @@ class AppLog:
         self._name = app.name
         self._log = log
         self._pending = {1: bytearray(), 2: bytearray()}
-        # What can be attached to is not in the log, as with stage1-systemd; in a file of Kubernetes it is.
         modes = stream_modes(app)
-        self._logged = {number: modes[name] == "journal" or bool(log_file(app)) for number, name in _STREAMS.items()}
+        self._logged = {number: modes[name] != "null" for number, name in _STREAMS.items()}
+        self._terminal = "tty" in modes.values()
         self._file = _open_file(app)
         self.pid = 0
 
@@ -114,7 +115,7 @@ class AppLog:
                 os.write(self._file, log_line(time_ns(), _STREAMS[stream], message, partial=partial))
             except OSError:
                 pass
-        self._log.line(self._name, self.pid, message, partial=partial)
+        self._log.line(self._name, self.pid, message.removesuffix(b"\r") if self._terminal else message, partial=partial)
 
 
 def _open_file(app: PodApp) -> int:

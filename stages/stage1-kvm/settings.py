@@ -33,7 +33,8 @@ _FALSE = frozenset(("0", "false", "no", "off"))
 
 class Settings(Record):
     """``kernel`` is the path of a bzImage, empty for the host's. ``memory`` (MiB) is for the apps, before what the kernel needs;
-    ``disk`` (MiB) is the room for what apps write, taken as it is needed. ``cpus`` 0 is one for every core that the apps may use."""
+    ``disk`` (MiB) is the room for what apps write, taken as it is needed. ``cpus`` 0 is one for every core that the apps may
+    use."""
 
     accelerator: str = "auto"
     kernel: str = ""

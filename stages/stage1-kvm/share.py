@@ -7,8 +7,9 @@
         apps/<app>                 the roots of a mutable pod's apps
         empty/<name>               empty volumes of a mutable pod
 
-virtiofsd runs as root, because it gives files the owners that the guest says, but sees nothing of the host but this directory: its
-own namespaces, capabilities and system call filter see to that. Device nodes it neither makes nor opens. Hot-path module.
+virtiofsd runs as root, because it gives files the owners that the guest says, but sees nothing of the host but this
+directory: its own namespaces, capabilities and system call filter see to that. Device nodes it neither makes nor opens.
+Hot-path module.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from rktpy.isolate.plan import execute_plan, shown
 from rktpy.isolate.root import Root
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
-from rktpy.log import debug
+from rktpy.log import debug, debugging
 from rktpy.stage1.kvm.disks import MACHINE_DIR
 
 TYPE_CHECKING = False
@@ -57,7 +58,8 @@ class Shares:
 
 
 def check_shareable(app: PodApp, mounts: tuple[VolumeMount, ...]) -> None:
-    """Refuse volumes that are neither directories nor files: a device of the host's is none of the guest's. Raises Stage1Error."""
+    """Refuse volumes that are neither directories nor files: a device of the host's is none of the guest's. Raises
+    Stage1Error."""
     for mount in mounts:
         if mount.volume.kind == "host":
             mode = os.stat(mount.volume.source).st_mode
@@ -121,6 +123,8 @@ def serve(groups: Subtree | None) -> int:
                 null = os.open("/dev/null", os.O_RDWR)
                 os.dup2(null, 0)
                 os.dup2(null, 1)
+                if not debugging():
+                    os.dup2(null, 2)  # it tells that the machine has gone away
                 os.execve(program, command, {"PATH": "/usr/bin:/bin"})
         finally:
             os._exit(254)

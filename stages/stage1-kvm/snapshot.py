@@ -103,7 +103,8 @@ def copy_memory(source: int, target: int) -> None:
 
 
 def save(cache: str, key: str, memory: int, devices: int, landlock: int) -> None:
-    """Keep a snapshot: ``memory`` is the file of a machine that stands still, ``devices`` a file with their state. Raises OSError."""
+    """Keep a snapshot: ``memory`` is the file of a machine that stands still, ``devices`` a file with their state. Raises
+    OSError."""
     from rktpy.linux.remove_tree import remove_tree
 
     top = f"{cache}/snapshots"

@@ -12,8 +12,8 @@ STARTED_FILE = f"{MACHINE_DIR}/started"
 
 
 class Started(Record):
-    """``landlock`` is the version that the guest has, ``metadata`` the address of the metadata service, ``contents`` the files with
-    names that apps get; ``resolv`` and ``hosts`` are modes of ``--dns-conf-mode``."""
+    """``landlock`` is the version that the guest has, ``metadata`` the address of the metadata service, ``contents`` the
+    files with names that apps get; ``resolv`` and ``hosts`` are modes of ``--dns-conf-mode``."""
 
     landlock: int
     metadata: str

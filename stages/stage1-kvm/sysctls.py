@@ -1,4 +1,5 @@
-"""Kernel parameters of a pod (``os/unix/sysctl``): the kernel is the pod's own, so that all of them can be set. Hot-path module."""
+"""Kernel parameters of a pod (``os/unix/sysctl``): the kernel is the pod's own, so that all of them can be set. Hot-path
+module."""
 
 from __future__ import annotations
 
