@@ -63,8 +63,8 @@ def need_tool(name: str) -> str:
 class Rktpy:
     """The command under test, in a data and configuration directory of its own.
 
-    With ``stage1`` its pods are those of fly or of systemd, and a test can say the same of both: a systemd pod gets no network
-    unless the test names one, and its output is given without what stands before each line, whose form is checked.
+    With ``stage1`` its pods are those of fly, systemd or kvm, and a test can say the same of all: a pod of the latter two gets no
+    network unless the test names one, and its output is given without what stands before each line, whose form is checked.
     """
 
     def __init__(self, launcher: Path, directory: Path, stage1: str = "") -> None:
@@ -73,16 +73,17 @@ class Rktpy:
         self.config = directory / "config"
         self.system = directory / "system"
         self.stage1 = stage1
-        if stage1 == "fly":
-            # As a machine is configured that ran rkt with fly; systemd is what one gets without configuration.
+        if stage1 in ("fly", "kvm"):
+            # As a machine is configured that ran rkt with these; systemd is what one gets without configuration.
             (self.config / "stage1.d").mkdir(parents=True)
-            document = {"rktKind": "stage1", "rktVersion": "v1", "location": "/usr/lib/rkt/stage1-images/stage1-fly.aci"}
+            location = f"/usr/lib/rkt/stage1-images/stage1-{stage1}.aci"
+            document = {"rktKind": "stage1", "rktVersion": "v1", "location": location}
             (self.config / "stage1.d" / "stage1.json").write_text(json.dumps(document))
 
     def argv(self, *args: str) -> list[str]:
         """The whole command line for ``args``."""
         ours = args[: args.index("--")] if "--" in args else args
-        network = self.stage1 == "systemd" and _runs(ours) and not any(word.startswith("--net") for word in ours)
+        network = self.stage1 in ("systemd", "kvm") and _runs(ours) and not any(word.startswith("--net") for word in ours)
         return [
             str(self.launcher),
             f"--dir={self.data}",
@@ -107,11 +108,11 @@ class Rktpy:
 
     def app_output(self, text: str, *, debug: bool = False) -> str:
         """What the apps wrote, of what ``run`` printed."""
-        return app_output(text, debug=debug) if self.stage1 == "systemd" else text
+        return app_output(text, debug=debug) if self.stage1 in ("systemd", "kvm") else text
 
     def killed(self, number: int) -> int:
         """The status with which ``run`` ends when a signal kills the app: fly's app is the process itself."""
-        return number if self.stage1 == "systemd" else -number
+        return -number if self.stage1 == "fly" else number
 
 
 def _runs(args: tuple[str, ...]) -> bool:
@@ -137,9 +138,32 @@ def stage1(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def rktpy(launcher: Path, tmp_path: Path, stage1: str) -> Rktpy:
+def rktpy(request: pytest.FixtureRequest, launcher: Path, tmp_path: Path, stage1: str) -> Rktpy:
     """The command, with an empty store."""
-    return Rktpy(launcher, tmp_path, stage1)
+    made = Rktpy(launcher, tmp_path, stage1)
+    if stage1 == "kvm":
+        add_guest(made, request.getfixturevalue("guest_cache"))
+    return made
+
+
+def add_guest(rktpy: Rktpy, cache: Path) -> None:
+    """Give the command what stage1-kvm has built before: guest, accelerator, snapshots. None of it is ever written to again."""
+    rktpy.data.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "-al", str(cache), f"{rktpy.data}/stage1-kvm"], check=True)
+
+
+@pytest.fixture(scope="session")
+def guest_cache(launcher: Path, busybox_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What stage1-kvm builds at its first run, once for all tests; the accelerator is found by trying."""
+    need_tool("qemu-system-x86_64")
+    need_tool("mkfs.erofs")
+    first = Rktpy(launcher, tmp_path_factory.mktemp("guest"))
+    first.stage1 = "kvm"
+    image = str(busybox_images / "busybox.aci")
+    run = ("--insecure-options=image", "run", "--stage1=kvm", image, "--exec=/bin/true")
+    first(*run, timeout=120)
+    first(*run, image, "--name=second", "--exec=/bin/true", timeout=120)  # a larger machine
+    return first.data / "stage1-kvm"
 
 
 @pytest.fixture(scope="session")

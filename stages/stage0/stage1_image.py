@@ -37,7 +37,13 @@ _RKT_NAMES = {
     "coreos.com/rkt/stage1-src": "systemd",
     "coreos.com/rkt/stage1-kvm": "kvm",
 }
-_RKT_FILES = {"stage1-fly.aci": "fly", "stage1-coreos.aci": "systemd", "stage1-host.aci": "systemd", "stage1-src.aci": "systemd"}
+_RKT_FILES = {
+    "stage1-fly.aci": "fly",
+    "stage1-coreos.aci": "systemd",
+    "stage1-host.aci": "systemd",
+    "stage1-src.aci": "systemd",
+    "stage1-kvm.aci": "kvm",
+}
 
 
 class Stage1(Record):

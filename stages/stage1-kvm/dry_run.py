@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from rktpy.isolate.plan import describe_plan
+from rktpy.isolate.plan import describe_plan, shown
 from rktpy.isolate.root import Root
 from rktpy.stage1.kvm.guest import cache_directory, guest
 from rktpy.stage1.kvm.guest_plan import Rooted, app_root, cgroup_operations, name_files, pod_operations, volumes
 from rktpy.stage1.kvm.limits import app_limits, machine_size
-from rktpy.stage1.kvm.machine import Backends, Shape, command
+from rktpy.stage1.kvm.machine import Backends, Shape, command, disks_for
 from rktpy.stage1.kvm.share import Shares
 from rktpy.stage1.kvm.specs import Restricted, app_spec
 
@@ -37,7 +37,7 @@ def print_plan(pod: Pod, mounts: list[tuple[VolumeMount, ...]]) -> None:
     places = {mount: shares.place(mount) for chosen in mounts for mount in chosen if mount.volume.kind == "host"}
     accelerator = "tcg" if pod.settings.accelerator == "auto" else pod.settings.accelerator
     shape = Shape(
-        accelerator, size.memory, size.cpus, 0 if pod.mutable else 1 + len(pod.apps), networks, bool(places) or pod.mutable
+        accelerator, size.memory, size.cpus, 0 if pod.mutable else disks_for(len(pod.apps)), networks, bool(places) or pod.mutable
     )
     backends = Backends(-1, networks=(-1,) * networks)
     text = [f"{' '.join(command(shape, found, backends, memory_file='/memory'))}\n", describe_plan(shares.operations())]
@@ -67,9 +67,11 @@ def _shown(operations: list[Operation]) -> str:
     for operation in operations:
         words = [_word(word) for word in operation]
         if operation[0] not in _SECRET:
-            lines.append(f"{' '.join([word if word and ' ' not in word else repr(word) for word in words])}\n")
+            lines.append(f"{' '.join(words)}\n")
     return "".join(lines)
 
 
 def _word(word: str | bytes) -> str:
-    return word if isinstance(word, str) else f"({len(word)} bytes)"
+    if not isinstance(word, str):
+        return f"({len(word)} bytes)"
+    return word if word.replace("_", "a").replace("-", "a").isalnum() else shown(word)

@@ -21,7 +21,7 @@ from rktpy.stage1.kvm.confined import user_of
 from rktpy.stage1.kvm.disks import DISK_FILE, open_image
 from rktpy.stage1.kvm.guest import cache_directory, guest
 from rktpy.stage1.kvm.guest_plan import SCRATCH
-from rktpy.stage1.kvm.machine import OVERHEAD, STEP, Shape
+from rktpy.stage1.kvm.machine import Shape, memory_for
 from rktpy.stage1.kvm.settings import load_settings
 
 TYPE_CHECKING = False
@@ -59,12 +59,15 @@ def main(argv: list[str]) -> int:
     found = guest(cache, settings.kernel)
     user = user_of(uuid)
     accelerator = choose_accelerator(cache, found, settings.accelerator, user)
-    memory = -(-(settings.memory + OVERHEAD) // STEP) * STEP
     disks = [
         (os.open(DISK_FILE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW), False),
         (open_image(cache, app, arguments.text("root")), True),
     ]
-    machine = boot(cache, Wanted(found, Shape(accelerator, memory), user, disks=tuple(disks)), snapshot=settings.snapshot)
+    machine = boot(
+        cache,
+        Wanted(found, Shape(accelerator, memory_for(settings.memory)), user, disks=tuple(disks)),
+        snapshot=settings.snapshot,
+    )
     try:
         lower, upper, work = "/images/root", f"{SCRATCH}/apps/{name}/upper", f"{SCRATCH}/apps/{name}/work"
         machine.channel.operate(

@@ -26,7 +26,7 @@ from rktpy.formats.aci.isolators import (
 from rktpy.formats.stage1 import Enforcement
 from rktpy.isolate.plan import shown
 from rktpy.record import Record
-from rktpy.stage1.kvm.machine import OVERHEAD, STEP
+from rktpy.stage1.kvm.machine import memory_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,13 +52,14 @@ _PRIVILEGES = frozenset(
 
 class Size(Record):
     """Of a machine: memory in MiB, processors, the share of a processor (thousandths, None: no limit) that all of it may use, and
-    block I/O per second (None: no limit)."""
+    block I/O per second (None: no limit). ``group`` are limits of all apps together, as files of a control group in the guest."""
 
     memory: int
     cpus: int
     cpu_limit: int | None = None
     block_bandwidth: int | None = None
     block_iops: int | None = None
+    group: tuple[tuple[str, str], ...] = ()
 
 
 def machine_size(pod: Pod) -> tuple[Size, list[Enforcement]]:
@@ -77,6 +78,12 @@ def machine_size(pod: Pod) -> tuple[Size, list[Enforcement]]:
     cpus = settings.cpus or 1
     if total is not None:
         cpus = min(max(1, -(-total // 1000)), _MOST_CPUS)
+    group = [
+        (one.file, one.value)
+        for limit, value in (("memory", bounds.memory), ("cpu", bounds.cpu), ("cpu_shares", bounds.cpu_shares))
+        if value is not None
+        for one in (setting(limit, value, 2),)
+    ]
     blocks = [(app.name, _limits(app.app.isolators)) for app in pod.apps]
     bandwidth = _least([("", bounds.block_bandwidth), *[(name, one.block_bandwidth) for name, one in blocks]])
     iops = _least([("", bounds.block_iops), *[(name, one.block_iops) for name, one in blocks]])
@@ -84,8 +91,14 @@ def machine_size(pod: Pod) -> tuple[Size, list[Enforcement]]:
         if found is not None:
             shared = found[1] and len(pod.apps) > 1
             report.append(Enforcement(name, found[1], "changed" if shared else "enforced", _SHARED if shared else ""))
-    size = -(-(-(-memory // _MEGABYTE) + OVERHEAD) // STEP) * STEP
-    return Size(size, cpus, total, bandwidth[0] if bandwidth else None, iops[0] if iops else None), report
+    return Size(
+        memory_for(-(-memory // _MEGABYTE)),
+        cpus,
+        total,
+        bandwidth[0] if bandwidth else None,
+        iops[0] if iops else None,
+        tuple(group),
+    ), report
 
 
 class Limits(Record):

@@ -20,10 +20,11 @@ PROGRAM = "qemu-system-x86_64"
 _PATHS = ("/usr/bin", "/usr/local/bin", "/usr/libexec")
 #: What the kernel and our first process need beside the apps, in MiB.
 OVERHEAD = 80
-#: Sizes are multiples of this, so that machines resemble one another, and snapshots fit several.
-STEP = 64
-#: microvm has so many places for devices.
-MOST_DEVICES = 23
+#: The smallest machine; larger ones have twice as much, and so on, so that one snapshot fits many pods. A machine takes what it
+#: uses; what apps may use is limited in it.
+_SMALLEST = 256
+#: So many apps can have a disk each: microvm has 24 places for devices.
+MOST_DISKS = 15
 
 
 class Shape(Record):
@@ -52,6 +53,22 @@ class Backends(Record):
     share: int = -1
     qmp: int = -1
     incoming: bool = False
+
+
+def memory_for(apps: int) -> int:
+    """The memory of a machine (MiB) whose apps may use ``apps`` MiB together."""
+    size = _SMALLEST
+    while size < apps + OVERHEAD:
+        size *= 2
+    return size
+
+
+def disks_for(apps: int) -> int:
+    """How many disks a machine has for so many apps and the one that is written to; those that are too many are empty."""
+    count = 2
+    while count < apps + 1:
+        count *= 2
+    return count
 
 
 def qemu_program() -> str:

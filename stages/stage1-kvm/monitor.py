@@ -261,6 +261,8 @@ class Monitor:
         elif app is None:
             if self.control is not None:
                 self.control.session_frame(frame)
+        elif kind == "P":
+            app.log.pid = read_number(frame.data)
         elif kind == "S":
             app.log.pid = read_number(frame.data)
             app.started = True

@@ -34,9 +34,9 @@ from rktpy.stage1.kvm.confined import user_of
 from rktpy.stage1.kvm.disks import MACHINE_DIR, open_disk, open_image
 from rktpy.stage1.kvm.finish import clean_up
 from rktpy.stage1.kvm.guest import cache_directory, guest
-from rktpy.stage1.kvm.guest_plan import NAMES, Rooted, app_root, cgroup_operations, name_files, pod_operations, volumes
-from rktpy.stage1.kvm.limits import app_limits, machine_size
-from rktpy.stage1.kvm.machine import Shape
+from rktpy.stage1.kvm.guest_plan import CGROUPS, NAMES, Rooted, app_root, cgroup_operations, name_files, pod_operations, volumes
+from rktpy.stage1.kvm.limits import Size, app_limits, machine_size
+from rktpy.stage1.kvm.machine import MOST_DISKS, Shape, disks_for
 from rktpy.stage1.kvm.monitor import Monitor
 from rktpy.stage1.kvm.network import connect, make_cards, name_contents, write_hosts
 from rktpy.stage1.kvm.pod import load_pod
@@ -93,6 +93,9 @@ class _Run:
         self._mounts = mounts
         self._cache = cache_directory(pod.directory)
         self._printed = bytearray()
+        self._size = Size(0, 0)
+        #: Apps that come later cannot have a disk, and many cannot either: their roots are shared.
+        self._shared_roots = pod.mutable or len(pod.apps) >= MOST_DISKS
         #: Where in the share volumes are.
         self._places: dict[VolumeMount, str] = {}
 
@@ -103,16 +106,17 @@ class _Run:
         user = user_of(pod.uuid)
         accelerator = choose_accelerator(self._cache, found, pod.settings.accelerator, user)
         size, report = machine_size(pod)
+        self._size = size
         self._write_directories()
         groups = make_pod_groups(pod.uuid, before=_write_groups)
         self._limit(groups, size.cpu_limit, report)
         cards = make_cards(pod)
         socket = self._share(groups)
-        disks = 0 if pod.mutable else 1 + len(pod.apps)
+        disks = 0 if self._shared_roots else disks_for(len(pod.apps))
         shape = Shape(accelerator, size.memory, size.cpus, disks, len(cards.taps), socket >= 0)
         debug("stage1", f"a machine {shape.text()} with kernel {found.kernel}")
         files: list[tuple[int, bool]] = []
-        if not pod.mutable:
+        if not self._shared_roots:
             files = [(open_disk(self._cache, pod.settings.disk), False)]
             files += [(open_image(self._cache, app), True) for app in pod.apps]
         wanted = Wanted(found, shape, user, groups, tuple(files), cards.taps, socket)
@@ -138,6 +142,7 @@ class _Run:
             *connected.operations,
             *sysctls,
             *[("write", "", f"{NAMES}/{name}", data, str(0o644)) for name, data in contents.items()],
+            *[("set", f"{CGROUPS}/{file}", value) for file, value in self._size.group],
         ]
         restricted = Restricted(pod.no_capabilities, pod.no_seccomp, machine.landlock)
         made: set[str] = set()
@@ -146,7 +151,7 @@ class _Run:
         specs: list[bytes] = []
         for index, (app, chosen) in enumerate(zip(pod.apps, self._mounts, strict=True)):
             files, score, said = app_limits(app)
-            operations += app_root(app, Rooted(-1 if pod.mutable else 1 + index))
+            operations += app_root(app, Rooted(-1 if self._shared_roots else 1 + index))
             operations += volumes(app, chosen, self._places, made)
             operations += name_files(app, contents, hosts_only_if_missing=pod.hosts == "default")
             operations += cgroup_operations(app, files)
@@ -191,7 +196,7 @@ class _Run:
     def _share(self, groups: Subtree) -> int:
         """Share what is the host's with the guest: the socket for that, -1 when there is nothing. Raises RktpyError, OSError."""
         pod = self._pod
-        if not pod.mutable and not any(mount.volume.kind == "host" for mounts in self._mounts for mount in mounts):
+        if not self._shared_roots and not any(mount.volume.kind == "host" for mounts in self._mounts for mount in mounts):
             return -1
         from rktpy.isolate.mounts import Bind
         from rktpy.stage1.kvm.share import Shares, check_shareable, make_share, serve, share
@@ -204,7 +209,7 @@ class _Run:
                     self._places[mount] = shares.place(mount)
         make_share()
         share(shares.operations())
-        if pod.mutable:
+        if self._shared_roots:
             for app, mounts in zip(pod.apps, self._mounts, strict=True):
                 share((Bind(app.rootfs, f"/apps/{app.name}", True), *self._empty_volumes(app, mounts)))
         return serve(groups)

@@ -4,9 +4,9 @@
  * port, and it tells what became of them. It starts and reaps processes and carries their streams. It is the pod's process 1.
  *
  * From the host: 'o' operations, 'a' an app, 's' start it, 'e' one more process in it, 'k' a signal, 'K' kill all that belongs to it,
- * 'f' forget it, 'd' data for a stream, 'z' its end, 'w' room for a stream's data, 'c' a terminal's size, 'm' how an app has used its
- * memory, 't' a tree as tar, 'x' end. To the host: 'H' hello, 'R' reply, 'S' started, 'X' ended, 'D' data, 'Z' end of a stream,
- * 'W' room for data, 'N' notification of readiness, 'L' something to say, 'O' it is over.
+ * 'f' forget it, 'd' data for a stream, 'z' its end, 'w' room for a stream's data, 'c' a terminal's size, 't' a tree as tar, 'x' end.
+ * To the host: 'H' hello, 'R' reply, 'S' started, 'P' a handler started, 'X' ended, 'D' data,
+ * 'Z' end of a stream, 'W' room for data, 'N' notification of readiness, 'L' something to say, 'O' it is over.
  *
  * The id of a frame about a process is one that the host has chosen; streams of process P are 4 * P (input), 4 * P + 1 and 4 * P + 2. */
 #define _GNU_SOURCE
@@ -220,7 +220,7 @@ static void report_started(struct process *p)
 	char data[4];
 
 	store32(data, (uint32_t)p->pid);
-	channel_send('S', p->id, data, 4);
+	channel_send(p->handler < 0 ? 'S' : 'P', p->id, data, 4);
 }
 
 static void start(struct process *p)
@@ -240,8 +240,7 @@ static void start(struct process *p)
 	}
 	p->pid = process_start(p->spec, p->handler, 0, &s, p->of ? p->of->pid : 0);
 	close_children(p, &s);
-	if (p->handler < 0)
-		report_started(p);
+	report_started(p);
 }
 
 /* A handler has run, or the program has: what comes next writes to where that has written. */
@@ -282,8 +281,7 @@ static void go_on(struct process *p)
 	p->pid = process_start(p->spec, p->handler, p->after, &kept, 0);
 	for (int i = 0; i < 3; i++)
 		close_fd(&outputs[i]);
-	if (p->handler < 0)
-		report_started(p);
+	report_started(p);
 }
 
 static void set_group(const struct process *p, const char *file, const char *value)
