@@ -27,7 +27,7 @@ from rktpy.stage1.kvm.guest_plan import Rooted, app_root, cgroup_operations, nam
 from rktpy.stage1.kvm.limits import app_limits
 from rktpy.stage1.kvm.pod import check_app
 from rktpy.stage1.kvm.requests import Connection
-from rktpy.stage1.kvm.share import SHARE_DIR, check_shareable
+from rktpy.stage1.kvm.share import SHARE_DIR, check_shareable, remove_places
 from rktpy.stage1.kvm.specs import Restricted, app_spec, write_environment
 from rktpy.stage1.kvm.started import read_started
 
@@ -53,16 +53,17 @@ def main(argv: list[str]) -> int:
     check_shareable(app, mounts)
     started = read_started()
     root_fd = _root_descriptor()
-    places = _places(app, mounts)
+    mark = f"{app.name}.{os.urandom(4).hex()}"
+    places = _places(mark, mounts)
     files, score, report = app_limits(app, added=True)
     restricted = Restricted(
         arguments.is_set("disable-capabilities-restriction"), arguments.is_set("disable-seccomp"), started.landlock
     )
     with Root(app.rootfs) if root_fd < 0 else Root.from_descriptor(root_fd, app.rootfs) as root:
-        trees = _open_trees(app, mounts, places, root_fd, root)
-        spec, more = app_spec(app, root, restricted, oom_score=score, metadata=started.metadata)
-    _attach(trees)
-    rooted = Rooted(-1)
+        trees = _open_trees(app, mounts, places, f"apps/{mark}", root_fd, root)
+        spec, more = app_spec(app, root, restricted, oom_score=score, metadata=started.metadata, added=True)
+    _attach(app.name, trees)
+    rooted = Rooted(-1, f"apps/{mark}")
     operations = [
         *app_root(app, rooted),
         *volumes(app, mounts, places),
@@ -93,21 +94,19 @@ def _root_descriptor() -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else -1
 
 
-def _places(app: PodApp, mounts: tuple[VolumeMount, ...]) -> dict[VolumeMount, str]:
-    """Where in the share the volumes of an app that comes later are: by its own name, so that it meets nobody else's."""
-    return {
-        mount: f"empty/{mount.volume.name}" if mount.volume.kind == "empty" else f"volumes/{app.name}-{number}"
-        for number, mount in enumerate(mounts)
-    }
+def _places(mark: str, mounts: tuple[VolumeMount, ...]) -> dict[VolumeMount, str]:
+    """Where in the share the volumes of an app that comes later are: by its name and a number that nothing else has, because the
+    guest may remember what it has seen in a place."""
+    return {mount: f"volumes/{mark}.{number}" for number, mount in enumerate(mounts)}
 
 
 def _open_trees(
-    app: PodApp, mounts: tuple[VolumeMount, ...], places: dict[VolumeMount, str], root_fd: int, root: Root
+    app: PodApp, mounts: tuple[VolumeMount, ...], places: dict[VolumeMount, str], place: str, root_fd: int, root: Root
 ) -> list[AttachTree]:
     """Make empty volumes and open all, while the host's paths can be seen. Raises Stage1Error."""
     trees: list[AttachTree] = []
-    place = f"/apps/{app.name}"
-    trees.append(AttachTree(os.dup(root_fd), app.rootfs, place) if root_fd >= 0 else Bind(app.rootfs, place, True).opened())
+    whole = Bind(app.rootfs, f"/{place}", True)
+    trees.append(AttachTree(os.dup(root_fd), app.rootfs, f"/{place}") if root_fd >= 0 else whole.opened())
     for mount in mounts:
         volume, source = mount.volume, mount.volume.source
         deep = volume.kind == "host" and (volume.recursive is None or bool(volume.recursive))
@@ -125,7 +124,7 @@ def _open_trees(
     return trees
 
 
-def _attach(trees: list[AttachTree]) -> None:
+def _attach(app: str, trees: list[AttachTree]) -> None:
     """Put what is open into the share, in the pod's mount namespace: in a child, because nobody comes back from there."""
     namespace = os.open(f"/proc/{read_pid(names.PID_FILE)}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     directory = os.getcwd()
@@ -134,6 +133,7 @@ def _attach(trees: list[AttachTree]) -> None:
     if child == 0:
         try:
             setns(namespace, c.CLONE_NEWNS)
+            remove_places(f"{directory}/{SHARE_DIR}", app)  # of an addition that was killed
             with Root(f"{directory}/{SHARE_DIR}") as root:
                 execute_plan(tuple(trees), root)
             os.write(writer, b"+")

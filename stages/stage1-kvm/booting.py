@@ -42,6 +42,7 @@ class Wanted(Record):
     taps: tuple[int, ...] = ()
     share: int = -1
     debug: bool = False
+    throttle: tuple[int | None, int | None] = (None, None)
 
 
 class Machine(Record):
@@ -79,7 +80,7 @@ def probe(wanted: Wanted, timeout: float) -> None:
 def _cold(wanted: Wanted, timeout: float = BOOT_TIMEOUT) -> Machine:
     ours, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     place = confined.make_place(wanted.user, wanted.shape.memory)
-    backends = Backends(theirs.fileno(), wanted.disks, wanted.taps, wanted.share)
+    backends = Backends(theirs.fileno(), wanted.disks, wanted.taps, wanted.share, throttle=wanted.throttle)
     pid, pidfd = _start(wanted, place, backends)
     place.close()
     theirs.close()
@@ -107,7 +108,9 @@ def _restore(wanted: Wanted, kept: Snapshot) -> Machine:
     control, monitor_end = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     incoming, feed = os.pipe2(os.O_CLOEXEC)
     place = confined.make_place(wanted.user, wanted.shape.memory)
-    backends = Backends(theirs.fileno(), wanted.disks, wanted.taps, qmp=monitor_end.fileno(), incoming=True)
+    backends = Backends(
+        theirs.fileno(), wanted.disks, wanted.taps, qmp=monitor_end.fileno(), incoming=True, throttle=wanted.throttle
+    )
     pid, pidfd = _start(wanted, place, backends)
     theirs.close()
     monitor_end.close()

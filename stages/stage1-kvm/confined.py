@@ -110,6 +110,7 @@ def _become(
     parent: int,
 ) -> NoReturn:
     syscalls.prctl(c.PR_SET_PDEATHSIG, c.SIGKILL, 0, 0, 0)
+    os.setsid()  # what a terminal sends to the process that waits for the pod is not for this one
     for group in groups.groups if groups is not None else ():
         if group.version == 1:
             write(f"{group.entrance}/tasks", "0")

@@ -242,7 +242,7 @@ class Server:
 
     def _stop(self, client: Client, app: AppState) -> None:
         if not app.running:
-            client.answer("not running")
+            client.answer(None if app.status is not None else "not running")
             return
         app.stopped.append(client.answer)
         self._monitor.stop(app)

@@ -46,7 +46,7 @@ def print_plan(pod: Pod, mounts: list[tuple[VolumeMount, ...]]) -> None:
     for index, (app, chosen) in enumerate(zip(pod.apps, mounts, strict=True)):
         files, score, said = app_limits(app)
         operations = [
-            *app_root(app, Rooted(-1 if pod.mutable else 1 + index)),
+            *app_root(app, Rooted(-1, f"apps/{app.name}.0") if pod.mutable else Rooted(1 + index)),
             *volumes(app, chosen, places, made),
             *name_files(app, {"hosts": b""}, hosts_only_if_missing=pod.hosts == "default"),
             *cgroup_operations(app, files),

@@ -53,9 +53,11 @@ _LINKS = (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stde
 
 
 class Rooted(Record):
-    """How an app gets its root: ``disk`` is the number of the disk with its tree, -1 when the host shares its root."""
+    """How an app gets its root: ``disk`` is the number of the disk with its tree, -1 when the host shares its root
+    at ``place``, below the share."""
 
     disk: int
+    place: str = ""
 
 
 def pod_operations(pod: Pod, guest: Guest, shape: Shape) -> list[Operation]:
@@ -95,7 +97,7 @@ def app_root(app: PodApp, rooted: Rooted) -> list[Operation]:
     name, root = app.name, app_directory(app.name)
     operations: list[Operation] = []
     if rooted.disk < 0:
-        operations.append(("bind", "", SHARE, f"/apps/{name}", root, str(c.MS_NODEV)))
+        operations.append(("bind", "", SHARE, f"/{rooted.place}", root, str(c.MS_NODEV)))
     else:
         status = os.stat(app.rootfs)
         lower, upper, work = f"/images/{name}", f"{SCRATCH}/apps/{name}/upper", f"{SCRATCH}/apps/{name}/work"
@@ -113,6 +115,9 @@ def app_root(app: PodApp, rooted: Rooted) -> list[Operation]:
         *[("mknod", root, f"/dev/{node}", str(stat.S_IFCHR | 0o666), str(major), str(minor)) for node, major, minor in _NODES],
         *[("symlink", root, f"/dev/{link}", target) for link, target in _LINKS],
         *[("bind", root, "/dev", f"/{directory}", f"/dev/{directory}", "0") for directory in ("pts", "shm", "mqueue")],
+        # Read-only: connecting to a socket writes nothing, and no app can put a socket of its own in the place of one.
+        ("bind", root, "", "/journal", "/run/systemd/journal", str(c.MS_RDONLY)),
+        ("symlink", root, "/dev/log", "/run/systemd/journal/dev-log"),
         ("mkdir", root, "/tmp", str(0o1777), "0", "0", "once"),
     ]
     return operations

@@ -26,7 +26,7 @@ from rktpy.formats.aci.isolators import (
 from rktpy.formats.stage1 import Enforcement
 from rktpy.isolate.plan import shown
 from rktpy.record import Record
-from rktpy.stage1.kvm.machine import memory_for
+from rktpy.stage1.kvm.machine import MOST_DISKS, memory_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,7 +88,9 @@ def machine_size(pod: Pod) -> tuple[Size, list[Enforcement]]:
     bandwidth = _least([("", bounds.block_bandwidth), *[(name, one.block_bandwidth) for name, one in blocks]])
     iops = _least([("", bounds.block_iops), *[(name, one.block_iops) for name, one in blocks]])
     for name, found in ((names.BLOCK_BANDWIDTH_NAME, bandwidth), (names.BLOCK_IOPS_NAME, iops)):
-        if found is not None:
+        if found is not None and (pod.mutable or len(pod.apps) >= MOST_DISKS):
+            report.append(Enforcement(name, found[1], "ignored", "the roots of the pod's apps are on no disk of the machine's"))
+        elif found is not None:
             shared = found[1] and len(pod.apps) > 1
             report.append(Enforcement(name, found[1], "changed" if shared else "enforced", _SHARED if shared else ""))
     return Size(

@@ -45,7 +45,7 @@ class Shape(Record):
 
 class Backends(Record):
     """What stands behind the devices: descriptors that QEMU inherits. ``disks`` are (descriptor, read-only); ``incoming``
-    says that the machine's state will come from a snapshot."""
+    says that the machine's state will come from a snapshot; ``throttle`` limits block I/O."""
 
     channel: int
     disks: tuple[tuple[int, bool], ...] = ()
@@ -53,6 +53,7 @@ class Backends(Record):
     share: int = -1
     qmp: int = -1
     incoming: bool = False
+    throttle: tuple[int | None, int | None] = (None, None)
 
 
 def memory_for(apps: int) -> int:
@@ -149,6 +150,7 @@ def command(shape: Shape, guest: Guest, backends: Backends, *, memory_file: str,
         "-device",
         "virtserialport,chardev=channel,nr=1,name=rktpy",
     ]
+    line += _throttle(backends)
     for number in range(shape.disks):
         line += [*_disk(number, backends), "-device", f"virtio-blk-device,drive=disk{number},serial=disk{number}"]
     for number in range(shape.networks):
@@ -161,18 +163,27 @@ def command(shape: Shape, guest: Guest, backends: Backends, *, memory_file: str,
     return line
 
 
+def _throttle(backends: Backends) -> list[str]:
+    """The limit that all disks share: bytes and operations per second, each for reading and for writing."""
+    bandwidth, iops = backends.throttle
+    words = [f"x-bps-{way}={bandwidth}" for way in ("read", "write") if bandwidth is not None]
+    words += [f"x-iops-{way}={iops}" for way in ("read", "write") if iops is not None]
+    return ["-object", ",".join(["throttle-group,id=limits", *words])] if words else []
+
+
 def _disk(number: int, backends: Backends) -> list[str]:
+    name = f"disk{number}"
     if number >= len(backends.disks):
-        back = f"null-co,node-name=disk{number},size=1048576,read-zeroes=on"
-        return ["-blockdev", f"driver={back}"]
+        return ["-blockdev", f"driver=null-co,node-name={name},size=1048576,read-zeroes=on"]
     fd, read_only = backends.disks[number]
     flag = "on" if read_only else "off"
+    throttled = backends.throttle != (None, None)
+    source = f"raw{number}" if throttled else name
     # Nothing of it has to survive the host: no flush reaches its disk.
-    cache = "cache.direct=off,cache.no-flush=on"
-    return [
-        "-add-fd",
-        f"fd={fd},set={number + 1}",
-        "-blockdev",
-        f"driver=raw,node-name=disk{number},read-only={flag},{cache},file.driver=file,file.filename=/dev/fdset/{number + 1},"
-        f"file.read-only={flag},file.locking=off,file.aio=threads,file.{cache.replace(',', ',file.')}",
-    ]
+    cache = ("cache.direct=off", "cache.no-flush=on")
+    file = ("driver=file", f"filename=/dev/fdset/{number + 1}", f"read-only={flag}", "locking=off", "aio=threads", *cache)
+    raw = ("driver=raw", f"node-name={source}", f"read-only={flag}", *cache, *[f"file.{word}" for word in file])
+    line = ["-add-fd", f"fd={fd},set={number + 1}", "-blockdev", ",".join(raw)]
+    if throttled:
+        line += ["-blockdev", f"driver=throttle,node-name={name},throttle-group=limits,file={source},read-only={flag}"]
+    return line

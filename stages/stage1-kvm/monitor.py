@@ -261,6 +261,9 @@ class Monitor:
         elif app is None:
             if self.control is not None:
                 self.control.session_frame(frame)
+        elif kind == "J":
+            app.log.syslog(read_number(frame.data), frame.data[4:])
+            self.channel.send("w", 0, number(len(frame.data)))
         elif kind == "P":
             app.log.pid = read_number(frame.data)
         elif kind == "S":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from rktpy.errors import innermost
 from rktpy.isolate.pod_app import load_apps
 from rktpy.stage1.kvm.frames import strings
 from rktpy.stage1.kvm.guest_plan import app_directory
 from rktpy.stage1.kvm.pod_log import AppLog
+from rktpy.stage1.kvm.share import SHARE_DIR, remove_places
 from rktpy.stage1.kvm.specs import Spec
 
 TYPE_CHECKING = False
@@ -59,4 +61,12 @@ def remove(monitor: Monitor, client: Client, app: AppState, name: str) -> None:
         client.answer("it is running")
         return
     monitor.forget(name)
-    monitor.channel.request("o", strings([strings(("unmount", app_directory(name)))]), client.answer)
+
+    def done(problem: str | None) -> None:
+        try:
+            remove_places(SHARE_DIR, name)
+        except OSError as error:
+            problem = problem or innermost(error)
+        client.answer(problem)
+
+    monitor.channel.request("o", strings([strings(("unmount", app_directory(name)))]), done)

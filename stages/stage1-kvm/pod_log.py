@@ -34,7 +34,6 @@ class PodLog:
         self._journal = JournalFile(directory, machine_id, boot)
         self._printed = printed
         self._common = {
-            "_TRANSPORT": b"stdout",
             "PRIORITY": b"6",
             "_MACHINE_ID": machine_id.encode(),
             "_BOOT_ID": boot.encode(),
@@ -45,14 +44,23 @@ class PodLog:
         """Close the journal."""
         self._journal.close()
 
-    def line(self, app: str, pid: int, message: bytes, *, partial: bool = False) -> None:
-        """One line of an app's."""
+    def line(
+        self, app: str, pid: int, message: bytes, *, partial: bool = False, by: bytes = b"", transport: str = "stdout"
+    ) -> None:
+        """One line of an app's; ``by`` is what it calls itself, if not by its name."""
         monotonic, realtime = monotonic_ns() // 1000, time_ns() // 1000
-        self._printed += b"[%5d.%06d] %s[%d]: %s\n" % (monotonic // 1000000, monotonic % 1000000, app.encode(), pid, message)
+        self._printed += b"[%5d.%06d] %s[%d]: %s\n" % (
+            monotonic // 1000000,
+            monotonic % 1000000,
+            by or app.encode(),
+            pid,
+            message,
+        )
         fields = {
             **self._common,
             "MESSAGE": message,
-            "SYSLOG_IDENTIFIER": app.encode(),
+            "SYSLOG_IDENTIFIER": by or app.encode(),
+            "_TRANSPORT": transport.encode(),
             "_SYSTEMD_UNIT": f"{app}.service".encode(),
             "_PID": str(pid).encode(),
         }
@@ -93,6 +101,19 @@ class AppLog:
                 del pending[:_LINE_MAX]
             else:
                 return
+
+    def syslog(self, pid: int, message: bytes) -> None:
+        """A message by syslog(3): priority and time in front of it are left out, and who it is by is told apart (RFC 3164)."""
+        if message[:1] == b"<" and b">" in message[:5]:
+            message = message.partition(b">")[2]
+        if len(message) > 16 and message[3:4] == b" " and message[6:7] == b" " and message[9:10] == b":":
+            message = message[16:]
+        name, colon, rest = message.partition(b": ")
+        by = name.partition(b"[")[0]
+        if not colon or not by or not by.replace(b"-", b"a").replace(b"_", b"a").replace(b".", b"a").isalnum():
+            by, rest = b"", message
+        for line in rest.rstrip(b"\n\0").split(b"\n"):
+            self._log.line(self._name, pid, line, by=by, transport="syslog")
 
     def finish(self) -> None:
         """The end of the output: what was begun is a line."""

@@ -60,7 +60,18 @@ if TYPE_CHECKING:
 
 #: Seconds that the guest may take for what it is asked for before the first app.
 _SET_UP = 60.0
-_DIRECTORIES = ("etc", "rkt", names.STATUS_DIR, names.ENV_DIR, "opt", names.STAGE2_DIR, "var", "var/log", "var/log/journal")
+_DIRECTORIES = (
+    "etc",
+    "rkt",
+    names.STATUS_DIR,
+    names.ENV_DIR,
+    names.IOMUX_DIR,
+    "opt",
+    names.STAGE2_DIR,
+    "var",
+    "var/log",
+    "var/log/journal",
+)
 
 
 def main(argv: list[str]) -> int:
@@ -119,7 +130,9 @@ class _Run:
         if not self._shared_roots:
             files = [(open_disk(self._cache, pod.settings.disk), False)]
             files += [(open_image(self._cache, app), True) for app in pod.apps]
-        wanted = Wanted(found, shape, user, groups, tuple(files), cards.taps, socket)
+        wanted = Wanted(
+            found, shape, user, groups, tuple(files), cards.taps, socket, throttle=(size.block_bandwidth, size.block_iops)
+        )
         machine = boot(self._cache, wanted, snapshot=pod.settings.snapshot)
         try:
             for fd in (*[fd for fd, _read_only in files], *([socket] if socket >= 0 else [])):
@@ -151,7 +164,7 @@ class _Run:
         specs: list[bytes] = []
         for index, (app, chosen) in enumerate(zip(pod.apps, self._mounts, strict=True)):
             files, score, said = app_limits(app)
-            operations += app_root(app, Rooted(-1 if self._shared_roots else 1 + index))
+            operations += app_root(app, Rooted(-1, f"apps/{app.name}.0") if self._shared_roots else Rooted(1 + index))
             operations += volumes(app, chosen, self._places, made)
             operations += name_files(app, contents, hosts_only_if_missing=pod.hosts == "default")
             operations += cgroup_operations(app, files)
@@ -211,7 +224,7 @@ class _Run:
         share(shares.operations())
         if self._shared_roots:
             for app, mounts in zip(pod.apps, self._mounts, strict=True):
-                share((Bind(app.rootfs, f"/apps/{app.name}", True), *self._empty_volumes(app, mounts)))
+                share((Bind(app.rootfs, f"/apps/{app.name}.0", True), *self._empty_volumes(app, mounts)))
         return serve(groups)
 
     def _empty_volumes(self, app: PodApp, mounts: tuple[VolumeMount, ...]) -> tuple[Bind, ...]:

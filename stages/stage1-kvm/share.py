@@ -4,8 +4,9 @@
 
     <pod>/machine/share/           a mount in the pod's mount namespace, which receives more while the pod runs
         volumes/<number>           host volumes, each as it may be used: read-only ones are read-only here
-        apps/<app>                 the roots of a mutable pod's apps
-        empty/<name>               empty volumes of a mutable pod
+        volumes/<app>.<mark>.<n>   volumes of an app that was added
+        apps/<app>.<mark>          the roots of a mutable pod's apps
+        empty/<name>               empty volumes of a mutable pod's first apps
 
 virtiofsd runs as root, because it gives files the owners that the guest says, but sees nothing of the host but this
 directory: its own namespaces, capabilities and system call filter see to that. Device nodes it neither makes nor opens.
@@ -88,6 +89,23 @@ def share(operations: tuple[Bind, ...]) -> None:
         execute_plan(operations, root)
 
 
+def remove_places(directory: str, app: str) -> None:
+    """Take an app's files out of the share, which is ``directory``. What is not there is no error."""
+    for kind in ("apps", "volumes"):
+        for name in os.listdir(f"{directory}/{kind}"):
+            if name.partition(".")[0] != app:
+                continue
+            path = f"{directory}/{kind}/{name}"
+            try:
+                syscalls.umount2(path, c.MNT_DETACH | c.UMOUNT_NOFOLLOW)
+            except OSError:
+                pass  # an addition that was killed before it was mounted
+            try:
+                os.rmdir(path)
+            except OSError:
+                os.unlink(path)
+
+
 def serve(groups: Subtree | None) -> int:
     """Start virtiofsd, which ends with the machine; a socket for QEMU. Raises NotFoundError, OSError."""
     program = next((path for path in _PROGRAMS if os.access(path, os.X_OK)), "")
@@ -115,6 +133,7 @@ def serve(groups: Subtree | None) -> int:
     if pid == 0:
         try:
             syscalls.prctl(c.PR_SET_PDEATHSIG, c.SIGKILL, 0, 0, 0)
+            os.setsid()  # what a terminal sends to the process that waits for the pod is not for this one
             if os.getppid() == parent:
                 if groups is not None:
                     groups.enter()

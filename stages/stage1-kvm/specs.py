@@ -12,6 +12,7 @@ from rktpy.formats import stage1 as names
 from rktpy.formats.aci.isolators import Landlock
 from rktpy.formats.stage1 import Enforcement
 from rktpy.isolate.environment import app_environment
+from rktpy.isolate.executable import check_executable, find_executable
 from rktpy.isolate.pod_app import write_file
 from rktpy.isolate.privileges import Restrictions, app_privileges
 from rktpy.isolate.process import Credentials, NoNewPrivs, Seccomp, SetCaps
@@ -56,7 +57,7 @@ class Spec(Record):
     def entered(self, command: tuple[str, ...], streams: str, environment: dict[str, str]) -> bytes:
         """The same for another command in the app: as data of a frame."""
         kept: list[str | bytes] = []
-        left_out = ("argument", "variable", "streams", "directory", "before", "after", "notifies", "devices")
+        left_out = ("argument", "program", "variable", "streams", "directory", "before", "after", "notifies", "devices")
         for key, value in zip(self.pairs[::2], self.pairs[1::2], strict=True):
             if key not in left_out:
                 kept += (key, value)
@@ -69,10 +70,17 @@ class Spec(Record):
 
 
 def app_spec(
-    app: PodApp, root: Root, restricted: Restricted, *, oom_score: str = "", interactive: bool = False, metadata: str = ""
+    app: PodApp,
+    root: Root,
+    restricted: Restricted,
+    *,
+    oom_score: str = "",
+    interactive: bool = False,
+    metadata: str = "",
+    added: bool = False,
 ) -> tuple[Spec, list[Enforcement]]:
     """The spec of an app whose root, as the image has it, is ``root``, and the report about its privileges. ``metadata`` is the
-    address of the metadata service. Raises RktpyError, OSError."""
+    address of the metadata service, ``added`` says that the app comes to a pod that runs. Raises RktpyError, OSError."""
     user = app_user(app, root)
     environment = app_environment(app.name, app.app, user)
     if metadata:
@@ -81,12 +89,22 @@ def app_spec(
     if notifies:
         environment["NOTIFY_SOCKET"] = NOTIFY_SOCKET
     streams = "ttt" if interactive else "".join([_MODES[mode] for mode in stream_modes(app).values()])
+    if streams[1:] == "pp" and "stream" not in stream_modes(app).values():
+        streams = f"{streams[0]}ps"  # what goes to one log is one stream, in the order in which it was written
     pairs: list[str | bytes] = ["name", app.name, "root", app_directory(app.name), "cgroup", app_cgroup(app.name)]
     pairs += ["directory", app.app.working_directory or "/", "streams", streams]
+    search = next((variable.value for variable in app.app.environment if variable.name == "PATH"), None)
+    directory = app.app.working_directory or "/"
+    program = find_executable(root, app.app.exec[0], search, directory)
+    if added:
+        # It is somebody's call to tell, unlike the later start, which waits for no execve(2).
+        check_executable(root, program)
+    pairs += ["program", program]
     for word in app.app.exec:
         pairs += ["argument", word]
     for handler in app.app.event_handlers:
-        pairs += ["before" if handler.name == "pre-start" else "after", strings(handler.exec)]
+        found = find_executable(root, handler.exec[0], search, directory)
+        pairs += ["before" if handler.name == "pre-start" else "after", strings((found, *handler.exec[1:]))]
     if oom_score:
         pairs += ["oom", oom_score]
     if notifies:

@@ -19,7 +19,7 @@ from rktpy.linux import syscalls
 from tests.conftest import Rktpy
 from tests.support.pods import BUSYBOX, UNSIGNED, mounts_of
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.stage1("systemd", "kvm")]
 
 LIMIT_S = 30
 

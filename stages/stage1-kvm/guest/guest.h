@@ -84,7 +84,7 @@ const char *spec_cgroup(const struct spec *spec);
 int spec_handlers(const struct spec *spec, int after);
 int spec_terminal(const struct spec *spec);
 int spec_notifies(const struct spec *spec);
-/* Modes of 0, 1 and 2: 'n' null, 'p' pipe, 't' terminal. */
+/* Modes of 0, 1 and 2: 'n' null, 'p' pipe, 't' terminal, 's' the same as 1. */
 char spec_stream(const struct spec *spec, int number);
 
 struct streams {

@@ -6,7 +6,7 @@
  * From the host: 'o' operations, 'a' an app, 's' start it, 'e' one more process in it, 'k' a signal, 'K' kill all that belongs to it,
  * 'f' forget it, 'd' data for a stream, 'z' its end, 'w' room for a stream's data, 'c' a terminal's size, 't' a tree as tar, 'x' end.
  * To the host: 'H' hello, 'R' reply, 'S' started, 'P' a handler started, 'X' ended, 'D' data,
- * 'Z' end of a stream, 'W' room for data, 'N' notification of readiness, 'L' something to say, 'O' it is over.
+ * 'Z' end of a stream, 'W' room for data, 'J' a message by syslog, 'N' notification of readiness, 'L' something to say, 'O' it is over.
  *
  * The id of a frame about a process is one that the host has chosen; streams of process P are 4 * P (input), 4 * P + 1 and 4 * P + 2. */
 #define _GNU_SOURCE
@@ -62,7 +62,8 @@ struct process {
 };
 
 static struct process *processes;
-static int signals = -1;
+static int signals = -1, syslogd = -1;
+static uint32_t syslog_credit = CREDIT;
 
 static long now_ms(void)
 {
@@ -183,6 +184,8 @@ static int open_streams(struct process *p, struct streams *s)
 			s->child[i] = terminal;
 			if (i < 2)
 				p->streams[i].fd = dup(p->terminal);
+		} else if (spec_stream(p->spec, i) == 's') {
+			s->child[i] = s->child[1]; /* the same as standard output, in one order with it */
 		} else if (spec_stream(p->spec, i) == 'p') {
 			if (pipe2(ends, O_CLOEXEC) < 0)
 				return -1;
@@ -208,7 +211,7 @@ static void close_children(struct process *p, struct streams *s)
 	for (int i = 0; i < 3; i++) {
 		if (s->child[i] >= 0 && spec_stream(p->spec, i) == 't')
 			terminal = s->child[i];
-		else if (s->child[i] >= 0)
+		else if (s->child[i] >= 0 && spec_stream(p->spec, i) == 'p')
 			close(s->child[i]);
 	}
 	if (terminal >= 0)
@@ -270,6 +273,8 @@ static void go_on(struct process *p)
 			close_fd(&p->streams[i].fd);
 			p->streams[i].fd = ends[1];
 			fcntl(ends[1], F_SETFL, O_WRONLY | O_NONBLOCK);
+		} else if (spec_stream(p->spec, i) == 's') {
+			kept.child[i] = kept.child[1];
 		} else if (spec_stream(p->spec, i) == 't' && p->terminal >= 0) {
 			if (outputs[0] < 0) {
 				outputs[0] = ioctl(p->terminal, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
@@ -446,6 +451,61 @@ static void notified(struct process *p)
 		channel_send('N', p->id, message, (uint32_t)n);
 }
 
+/* What apps say by syslog(3), with the process and, by its control group, the app that says it. */
+static void take_syslog(void)
+{
+	char data[4 + 8192], path[64], group[512];
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(struct ucred))];
+	} control;
+
+	while (syslog_credit >= sizeof data) {
+		struct iovec piece = { data + 4, sizeof data - 4 };
+		struct msghdr message = { .msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+		ssize_t n = recvmsg(syslogd, &message, MSG_DONTWAIT);
+		struct cmsghdr *head = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+		struct ucred sender;
+		int fd;
+
+		if (n < 0)
+			return;
+		if (!head || head->cmsg_type != SCM_CREDENTIALS)
+			continue;
+		memcpy(&sender, CMSG_DATA(head), sizeof sender);
+		snprintf(path, sizeof path, "/proc/%d/cgroup", (int)sender.pid);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		memset(group, 0, sizeof group);
+		(void)!read(fd, group, sizeof group - 1);
+		close(fd);
+		group[strcspn(group, "\n")] = 0;
+		for (struct process *p = processes; p; p = p->next) {
+			const char *wanted = strrchr(spec_cgroup(p->spec), '/'), *mine = strrchr(group, '/');
+
+			if (p->of || !wanted || !mine || strcmp(wanted, mine) != 0)
+				continue;
+			store32(data, (uint32_t)sender.pid);
+			channel_send('J', p->id, data, (uint32_t)n + 4);
+			syslog_credit -= (uint32_t)n + 4;
+			break;
+		}
+	}
+}
+
+static void open_syslog(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "/journal/dev-log" };
+	int yes = 1;
+
+	mkdir("/journal", 0755);
+	syslogd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (bind(syslogd, (struct sockaddr *)&address, sizeof address) < 0 || setsockopt(syslogd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) < 0)
+		say("syslog: %s", strerror(errno));
+	chmod(address.sun_path, 0666);
+}
+
 static void do_operations(struct frame *f)
 {
 	struct list operations = list_read(f->data, f->length);
@@ -572,6 +632,8 @@ static void obey(struct frame *f)
 		take_data(f);
 		break;
 	case 'w':
+		if (f->id == 0 && f->length >= 4)
+			syslog_credit += number32(f->data);
 		p = find(f->id / 4);
 		if (p && f->id % 4 < 3 && f->length >= 4) {
 			p->streams[f->id % 4].credit += number32(f->data);
@@ -645,6 +707,7 @@ static void prepare(void)
 	mount_or_die("mqueue", "/dev/mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
 	unlink("/dev/ptmx");
 	symlink("pts/ptmx", "/dev/ptmx");
+	open_syslog();
 }
 
 static void greet(void)
@@ -666,12 +729,13 @@ static void turn(void)
 		struct process *p;
 		int which;
 	} what[512];
-	nfds_t count = 2;
+	nfds_t count = 3;
 	int timeout = -1;
 	struct frame f;
 
 	polls[0] = (struct pollfd){ channel, POLLIN, 0 };
 	polls[1] = (struct pollfd){ signals, POLLIN, 0 };
+	polls[2] = (struct pollfd){ syslog_credit > 8196 ? syslogd : -1, POLLIN, 0 };
 	for (struct process *p = processes; p && count < 508; p = p->next) {
 		if (p->ended && !p->reported)
 			timeout = 20;
@@ -693,7 +757,9 @@ static void turn(void)
 	}
 	if (poll(polls, count, timeout) < 0)
 		return;
-	for (nfds_t i = 2; i < count; i++) {
+	if (polls[2].revents)
+		take_syslog();
+	for (nfds_t i = 3; i < count; i++) {
 		if (!polls[i].revents)
 			continue;
 		if (what[i].which == 3)

@@ -28,7 +28,7 @@
 struct spec {
 	char *memory; /* what all strings below are in */
 	struct list pairs;
-	char *name, *root, *directory, *cgroup, *oom, *terminal_type;
+	char *program, *name, *root, *directory, *cgroup, *oom, *terminal_type;
 	char **argv, **envp, **before[HANDLERS], **after[HANDLERS];
 	char streams[3];
 	uid_t uid;
@@ -118,6 +118,8 @@ struct spec *spec_read(struct list *frame, char *problem, size_t size)
 			spec->cgroup = value->data;
 		else if (strcmp(key, "oom") == 0)
 			spec->oom = value->data;
+		else if (strcmp(key, "program") == 0)
+			spec->program = value->data;
 		else if (strcmp(key, "argument") == 0)
 			append(&spec->argv, value->data);
 		else if (strcmp(key, "variable") == 0)
@@ -387,7 +389,7 @@ static void __attribute__((noreturn)) become(const struct spec *spec, char **arg
 		fail("change to the working directory", spec->directory);
 	if (spec->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		fail("set no-new-privileges", "");
-	program = find(argv[0], spec->envp);
+	program = argv == spec->argv && spec->program ? spec->program : find(argv[0], spec->envp);
 	if (spec->seccomp.length)
 		filter_calls(spec);
 	execve(program, argv, spec->envp);
