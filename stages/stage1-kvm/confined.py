@@ -118,10 +118,11 @@ def _become(
     device = _accelerator_device(command)
     syscalls.mount(None, "/", None, c.MS_REC | c.MS_PRIVATE, None)
     _make_root(place, guest_directory, device)
-    if "-serial" not in command:
-        null = os.open("/dev/null", os.O_RDWR)
-        os.dup2(null, 0)
-        os.dup2(null, 1)
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1) if "-serial" not in command else ():
+        os.dup2(null, fd)
+    if not os.get_inheritable(2):
+        os.dup2(null, 2)  # it was closed, and is one of ours now
     os.setgroups(())
     try:
         os.setresgid(place.user, place.user, place.user)

@@ -7,7 +7,6 @@ have, QEMU enters that at once; to let the image decompress itself takes a third
 from __future__ import annotations
 
 import os
-from struct import error as StructError
 from struct import unpack_from
 
 from rktpy.errors import NotFoundError, Stage1Error
@@ -100,7 +99,7 @@ def unpack_kernel(kernel: Kernel) -> bytes:
         offset, length = unpack_from("<II", data, _PAYLOAD_AT)
         payload = data[start + offset : start + offset + length]
         image = _decompressed(payload)
-    except (ValueError, EOFError, StructError, IndexError, OSError) as error:
+    except Exception as error:  # each decompressor has errors of its own
         raise Stage1Error(f"cannot unpack kernel {shown(kernel.path)}") from error
     if image[:4] != _ELF:
         raise Stage1Error(f"kernel {shown(kernel.path)} is compressed in a way that is not known here")

@@ -82,6 +82,7 @@ def main(argv: list[str]) -> int:
     arguments = parse_run(argv)
     if arguments.is_set("debug"):
         set_debug(True)
+    _fill_standard_streams()
     pod = load_pod(arguments)
     mounts = [choose_mounts(app) for app in pod.apps]
     for app, chosen in zip(pod.apps, mounts, strict=True):
@@ -259,6 +260,13 @@ class _Run:
         for outcome in set_limits(groups, Limits(cpu=cpu), self._pod.directory):
             if outcome.outcome != "enforced":
                 report.append(Enforcement(CPU_NAME, "", outcome.outcome, outcome.reason))
+
+
+def _fill_standard_streams() -> None:
+    """Where our caller has closed one, a file of ours must not take its number: QEMU would take that for its own."""
+    while (fd := os.open("/dev/null", os.O_RDWR)) < 3:
+        os.set_inheritable(fd, True)
+    os.close(fd)
 
 
 def _make_directory(path: str, mode: int) -> None:
