@@ -15,7 +15,8 @@ if [ "$(id -u)" = 0 ]; then
     packages="python3 python3-venv python3-dev gcc libc6-dev libsystemd-dev pkg-config gnupg gpgv ca-certificates busybox-static
         skopeo umoci podman buildah runc crun conmon docker-registry apache2-utils openssl mmdebstrap iproute2 zstd xz-utils bzip2 attr libcap2-bin
         strace shellcheck groff git tar util-linux mount tzdata procps e2fsprogs curl containernetworking-plugins iptables
-        systemd systemd-container dbus systemd-journal-remote"
+        systemd systemd-container dbus systemd-journal-remote qemu-system-x86 qemu-system-common linux-image-cloud-amd64 erofs-utils
+        cpio"
     missing=
     for package in $packages; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

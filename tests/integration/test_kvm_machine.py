@@ -74,7 +74,7 @@ def test_without_a_snapshot(stored: Rktpy, monkeypatch: pytest.MonkeyPatch, way:
 
 def test_a_kernel_that_is_not_there(stored: Rktpy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RKTPY_KVM_KERNEL", "/nowhere/vmlinuz")
-    assert "run: cannot read the kernel /nowhere/vmlinuz: no such file" in shell(stored, "true", status=254).stderr
+    assert "run: cannot read the kernel /nowhere/vmlinuz: " in shell(stored, "true", status=254).stderr
     monkeypatch.setenv("RKTPY_KVM_KERNEL", "/bin/busybox")
     assert "/bin/busybox is no kernel for x86" in shell(stored, "true", status=254).stderr
     assert shell(stored, "true", status=254).stdout == ""
@@ -141,7 +141,7 @@ def test_volumes(stored: Rktpy, tmp_path: Path) -> None:
         {"name": "e", "kind": "empty", "mode": "0731", "uid": 5, "gid": 6},
     ]
     out = stored(UNSIGNED, "run", pod_of(tmp_path, writes, reads, volumes=volumes)).stdout
-    assert [line for line in out.splitlines() if "can't create" not in line] == ["1234:5678", "refused", "5:6:731", "shared"]
+    assert [line for line in out.splitlines() if ": " not in line] == ["1234:5678", "refused", "5:6:731", "shared"]
     status = (source / "new").stat()
     assert (status.st_uid, status.st_gid, (source / "new").read_text()) == (77, 88, "made\n")
     assert sorted(path.name for path in source.iterdir()) == ["file", "new"]
