@@ -140,8 +140,9 @@ def command(shape: Shape, guest: Guest, backends: Backends, *, memory_file: str,
     if backends.qmp >= 0:
         line += ["-chardev", f"socket,id=qmp,fd={backends.qmp}", "-mon", "chardev=qmp,mode=control"]
     if backends.incoming:
-        line += ["-incoming", "defer"]
-    line += ["-kernel", "/guest/kernel", "-initrd", "/guest/initramfs", "-append", kernel_line(shape, debug=debug)]
+        line += ["-incoming", "defer"]  # the kernel is in the memory already
+    else:
+        line += ["-kernel", "/guest/kernel", "-initrd", "/guest/initramfs", "-append", kernel_line(shape, debug=debug)]
     line += [
         "-chardev",
         f"socket,id=channel,fd={backends.channel}",
