@@ -1,8 +1,8 @@
 """Build of what is written in C; everything else is in pyproject.toml.
 
 The extension is optional: without a compiler ``rktpy.linux.syscalls`` uses the ctypes fallback, which is slower to load. So is
-the program that hands over to an image's. The monitor of stage1-systemd and the first process of stage1-kvm are not: without them
-these say so.
+the program that hands over to an image's. The monitors of stage1-systemd and stage1-oci and the first process of stage1-kvm are
+not: without them these stage1s say so.
 """
 
 import os
@@ -20,6 +20,8 @@ _WITH_LIBRARY = (["-static", "-s"], ["-O2", "-Wall", "-Wextra"])
 #: machine all in its directory.
 PROGRAMS = {
     "rktpy/stage1/systemd/monitor": _WITH_LIBRARY,
+    "rktpy/stage1/oci/monitor": _WITH_LIBRARY,
+    "rktpy/stage1/oci/pause": _WITH_LIBRARY,
     "rktpy/stage1/kvm/guest/init": _WITH_LIBRARY,
     "rktpy/isolate/handoff": _WITHOUT_LIBRARY,
     "rktpy/isolate/confine": _WITHOUT_LIBRARY,

@@ -43,7 +43,9 @@ def pod(setting: Setting, *flags: str, **environment: str) -> Callable[[], tuple
 
     def once() -> tuple[float, float]:
         begun = time.perf_counter()
-        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env={**os.environ, **environment}) as process:
+        with subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env={**os.environ, **environment}
+        ) as process:
             assert process.stdout is not None
             line = process.stdout.readline()
             first = time.perf_counter() - begun

@@ -18,7 +18,7 @@ import os
 import stat
 from time import time_ns
 
-from rktpy.isolate.unwritable_paths import HIDDEN_PROC, HIDDEN_SYS, READ_ONLY_PROC
+from rktpy.isolate.protected_paths import HIDDEN_PROC, HIDDEN_SYS, READ_ONLY_PROC
 from rktpy.linux import constants as c
 from rktpy.record import Record
 

@@ -32,7 +32,7 @@ from rktpy.stage1.kvm.accelerator import choose_accelerator
 from rktpy.stage1.kvm.booting import Wanted, boot, kill
 from rktpy.stage1.kvm.confined import user_of
 from rktpy.stage1.kvm.disks import MACHINE_DIR, open_disk, open_image
-from rktpy.stage1.kvm.finish import clean_up
+from rktpy.stage1.kvm.finish import finish
 from rktpy.stage1.kvm.guest import cache_directory, guest
 from rktpy.stage1.kvm.guest_plan import CGROUPS, NAMES, Rooted, app_root, cgroup_operations, name_files, pod_operations, volumes
 from rktpy.stage1.kvm.limits import Size, app_limits, machine_size
@@ -96,7 +96,7 @@ def main(argv: list[str]) -> int:
     try:
         return _Run(pod, mounts).run()
     finally:
-        clean_up()
+        finish()
 
 
 class _Run:

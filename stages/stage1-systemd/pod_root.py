@@ -23,9 +23,8 @@ import os
 import stat
 
 from rktpy.isolate.mounts import Bind, BindOnItself, BindRoot, Filesystem, MaskPath, Mkdir, Mknod, RemountReadonly, Symlink, Tmpfs
-from rktpy.isolate.unwritable_paths import HIDDEN_PROC, HIDDEN_SYS, READ_ONLY_PROC
+from rktpy.isolate.protected_paths import HIDDEN_PROC, HIDDEN_SYS, READ_ONLY_PROC
 from rktpy.linux import constants as c
-from rktpy.record import Record
 from rktpy.stage1.systemd.pod_paths import TERMINAL, WORKING_DIRECTORY
 
 TYPE_CHECKING = False
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from rktpy.cgroup.subtree import Group
     from rktpy.isolate.plan import Operation
+    from rktpy.pod.pod import Sharing
 
 KERNEL_PROC = "/rkt/kernel/proc"
 KERNEL_SYS = "/rkt/kernel/sys"
@@ -56,17 +56,6 @@ def host_programs() -> Iterable[Operation]:
             yield Bind(f"/{name}", f"/{name}", recursive=True, read_only=True)
     if os.path.isfile("/etc/ld.so.cache"):
         yield Bind("/etc/ld.so.cache", "/etc/ld.so.cache", read_only=True)
-
-
-class Sharing(Record):
-    """Which namespaces the pod has of its own: what belongs to others cannot be mounted anew, and is bound instead.
-
-    ``user_namespace`` is the pod's own one, in which no device node can be made; ``network`` and ``ipc`` are the host's.
-    """
-
-    user_namespace: bool = False
-    network: bool = False
-    ipc: bool = False
 
 
 def device_nodes(directory: str, source: str = "") -> Iterable[Operation]:

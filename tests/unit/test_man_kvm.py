@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rktpy.cli import flags
 from rktpy.formats.aci import isolators
-from rktpy.isolate.unwritable_paths import HIDDEN_PROC, HIDDEN_SYS, READ_ONLY_PROC
+from rktpy.isolate.protected_paths import HIDDEN_PROC, HIDDEN_SYS, READ_ONLY_PROC
 from rktpy.stage1.kvm.machine import OVERHEAD, memory_for
 from rktpy.stage1.kvm.settings import ACCELERATORS, Settings
 from tests.unit.test_man_formats import WORDS, constants, mentions

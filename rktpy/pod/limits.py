@@ -16,7 +16,7 @@ from rktpy.net.pod_bandwidth import SHARED
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.cgroup.subtree import Subtree
-    from rktpy.stage1.systemd.pod import Pod
+    from rktpy.pod.pod import Pod
 
 #: Isolators of an app that are put into force on the pod.
 OF_POD = (names.BLOCK_BANDWIDTH_NAME, names.BLOCK_IOPS_NAME, names.NETWORK_BANDWIDTH_NAME)
