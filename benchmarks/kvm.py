@@ -2,8 +2,8 @@
 
     python3 -m benchmarks.kvm [--rounds=N] [--accelerator=tcg]
 
-First output is the app's first line as whoever ran the pod sees it; for QEMU alone the first byte of our first process. All in one
-run, interleaved. Memory is that of the QEMU process of a pod that idles.
+First output is the app's first line as whoever ran the pod sees it; for QEMU alone the first byte of our first process. All
+in one run, interleaved. Memory is that of the QEMU process of a pod that idles.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def alone(guest: Path, accelerator: str) -> Callable[[], tuple[float, float]]:
 
     shape = Shape(accelerator, 256)
     # fmt: off
-    argv = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "microvm,acpi=on",
+    argv = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+            "-machine", "microvm,acpi=on",
             "-accel", accelerator, "-cpu", "max" if accelerator == "tcg" else "host", "-m", "256",
             "-kernel", str(guest / "kernel"), "-initrd", str(guest / "initramfs"), "-append", kernel_line(shape, debug=False),
             "-chardev", "stdio,id=c", "-device", "virtio-serial-device", "-device", "virtserialport,chardev=c,nr=1"]
