@@ -53,7 +53,7 @@ def _try(guest: Guest, user: int) -> str:
     from rktpy.stage1.kvm.machine import Shape
 
     try:
-        probe(Wanted(guest, Shape("kvm", 128, disks=0), user), _PATIENCE)
+        probe(Wanted(guest, Shape("kvm", 256, disks=0), user, quiet=True), _PATIENCE)
     except (RktpyError, OSError) as error:
         note("stage1", f"hardware does not help to run virtual machines here ({innermost(error)}): they are emulated (tcg)")
         return "tcg"

@@ -42,6 +42,7 @@ class Wanted(Record):
     taps: tuple[int, ...] = ()
     share: int = -1
     debug: bool = False
+    quiet: bool = False
     throttle: tuple[int | None, int | None] = (None, None)
 
 
@@ -98,7 +99,9 @@ def _start(wanted: Wanted, place: confined.Place, backends: Backends) -> tuple[i
     line = command(wanted.shape, wanted.guest, backends, memory_file=confined.MEMORY_FILE, debug=wanted.debug)
     descriptors = [backends.channel, *[fd for fd, _read_only in backends.disks], *backends.networks]
     descriptors += [fd for fd in (backends.share, backends.qmp) if fd >= 0]
-    return confined.start(line, place, os.path.dirname(wanted.guest.kernel), tuple(descriptors), wanted.groups)
+    return confined.start(
+        line, place, os.path.dirname(wanted.guest.kernel), tuple(descriptors), wanted.groups, quiet=wanted.quiet
+    )
 
 
 def _restore(wanted: Wanted, kept: Snapshot) -> Machine:

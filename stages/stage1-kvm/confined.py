@@ -72,19 +72,24 @@ def make_place(user: int, memory: int) -> Place:
 
 
 def start(
-    command: list[str], place: Place, guest_directory: str, descriptors: tuple[int, ...], groups: Subtree | None
+    command: list[str],
+    place: Place,
+    guest_directory: str,
+    descriptors: tuple[int, ...],
+    groups: Subtree | None,
+    *,
+    quiet: bool = False,
 ) -> tuple[int, int]:
     """Start QEMU with ``command``; its process ID and pidfd. It inherits ``descriptors`` and the standard streams.
 
-    ``guest_directory`` is seen as /guest. Raises OSError.
+    ``guest_directory`` is seen as /guest; with ``quiet`` nobody sees what QEMU complains about. Raises OSError.
     """
     flags = c.CLONE_NEWNS | c.CLONE_NEWPID | c.CLONE_NEWIPC | c.CLONE_NEWUTS | c.CLONE_NEWNET
     into = _unified(groups)
-    parent = os.getpid()
     pid, pidfd = syscalls.clone3(flags, into)
     if pid == 0:
         try:
-            _become(command, place, guest_directory, descriptors, groups, parent)
+            _become(command, place, guest_directory, descriptors, groups, quiet)
         except Exception as error:
             os.write(2, f"stage1: can't start the virtual machine: {innermost(error)}\n".encode("utf-8", "backslashreplace"))
         finally:
@@ -107,7 +112,7 @@ def _become(
     guest_directory: str,
     descriptors: tuple[int, ...],
     groups: Subtree | None,
-    parent: int,
+    quiet: bool,
 ) -> NoReturn:
     syscalls.prctl(c.PR_SET_PDEATHSIG, c.SIGKILL, 0, 0, 0)
     os.setsid()  # what a terminal sends to the process that waits for the pod is not for this one
@@ -121,7 +126,7 @@ def _become(
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1) if "-serial" not in command else ():
         os.dup2(null, fd)
-    if not os.get_inheritable(2):
+    if quiet or not os.get_inheritable(2):
         os.dup2(null, 2)  # it was closed, and is one of ours now
     os.setgroups(())
     try:
