@@ -113,10 +113,11 @@ def main() -> None:
         setting.call("fetch", str(setting.work / "images/busybox.aci"))
         setting.call("run", "--net=none", "--stage1=kvm", IMAGE, "--exec=/bin/true")
         (guest,) = (setting.data / "stage1-kvm/guest").iterdir()
-        kvm = "--stage1=kvm"
+        kvm, volume = "--stage1=kvm", (f"--volume=v,kind=host,source={setting.work}/images", "--mount=volume=v,target=/v")
         ways = [
             Way("QEMU booting the same kernel alone", alone(guest, options.accelerator)),
             Way("stage1-kvm, cold", pod(setting, kvm, RKTPY_KVM_SNAPSHOT="no")),
+            Way("stage1-kvm, cold, with a volume of the host", pod(setting, kvm, *volume)),
             Way("stage1-kvm, from a snapshot", pod(setting, kvm)),
             Way("stage1-systemd", pod(setting, "--stage1=systemd")),
         ]
