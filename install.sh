@@ -16,7 +16,7 @@ demo=yes
 [ "$(id -u)" = 0 ] || { echo "install.sh: must be run as root" >&2; exit 1; }
 
 packages="python3 python3-venv python3-dev gcc libc6-dev libsystemd-dev pkg-config gnupg gpgv ca-certificates busybox-static
-    systemd containernetworking-plugins iptables"
+    systemd containernetworking-plugins iptables qemu-system-x86 qemu-system-common linux-image-cloud-amd64 erofs-utils e2fsprogs"
 missing=
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

@@ -25,8 +25,8 @@ if [ "${1:-}" = --packages ]; then
 fi
 if [ "$(id -u)" = 0 ]; then
     missing=
-    # What the test host in QEMU (tests/vm) needs here, and not inside.
-    for package in $packages qemu-system-x86 qemu-utils; do
+    # What virtual machines need: the test host (tests/vm), and pods of stage1-kvm, which are not tested inside it.
+    for package in $packages qemu-system-x86 qemu-system-common qemu-utils linux-image-cloud-amd64 erofs-utils cpio; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
     done
     if [ -n "$missing" ]; then
