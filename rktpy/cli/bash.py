@@ -39,6 +39,8 @@ _ARGUMENTS = {
     "status": "pods",
     "stop": "pods running",
     "trust": "files",
+    "trust add": "files",
+    "trust explain": "images",
 }
 # Values of flags.
 _VALUES = {
@@ -185,6 +187,11 @@ def _arguments() -> str:
         elif _key(command) == "help":
             names = {below.path[0] for below in sub_commands(ROOT)}
             cases.append(f"help) __rktpy_words '{' '.join(sorted(names))}' ;;")
+        elif _key(command) in _ARGUMENTS and sub_commands(command):
+            names = {below.path[-1] for below in sub_commands(command)}
+            fallback = f"__rktpy_{_ARGUMENTS[_key(command)]}"
+            words = f"__rktpy_words '{' '.join(sorted(names))}'"
+            cases.append(f"{_quoted(_key(command))}) {words}; [[ ${{#COMPREPLY[@]}} -gt 0 ]] || {fallback} ;;")
         elif _key(command) in _ARGUMENTS:
             cases.append(f"{_quoted(_key(command))}) __rktpy_{_ARGUMENTS[_key(command)]} ;;")
     return _function("arguments", cases)

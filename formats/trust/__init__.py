@@ -1,0 +1,1 @@
+"""The documents of image trust: policies, requirements, signed claims, envelopes and bundles. Pure models."""
