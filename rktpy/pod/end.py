@@ -1,5 +1,5 @@
-"""The end of a pod: networks are disconnected, control groups removed but the one that this process is in. What was killed before the end is left for ``gc``, which
-does the same again. Hot-path module."""
+"""The end of a pod: networks are disconnected, control groups removed, all but the one that this process is in. What was killed
+before the end is left for ``gc``, which does the same again. Hot-path module."""
 
 from __future__ import annotations
 
