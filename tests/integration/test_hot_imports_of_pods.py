@@ -75,8 +75,8 @@ _APP_START = """
     store store.locks
 """
 _ENTER = """
-    cgroup.joining cli.enter isolate.become isolate.entering isolate.handoff isolate.seccomp isolate.syscall_table isolate.unwritable
-    stage0.enter stage0.wait stage1.systemd.app_process stage1.systemd.enter stage1.systemd.pod_process
+    cgroup.joining cli.enter isolate.become isolate.entering isolate.handoff isolate.seccomp isolate.syscall_table
+    isolate.unwritable stage0.enter stage0.wait stage1.systemd.app_process stage1.systemd.enter stage1.systemd.pod_process
 """
 EXACTLY = {
     "run": _EVERY + _APP + _MAKING + _RUN,
