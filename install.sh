@@ -53,6 +53,14 @@ rm -rf "$copy/build" "$copy/.venv" "$copy"/*.egg-info
 
 site=$("$lib/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 "$python" "$here/rktpy/launcher.py" "$prefix/bin/rktpy" "$python" "$site"
+# The low-level runtime: the program that starts it where it could be built, else its script.
+"$python" -IS -X no_debug_ranges "$site/rktpy/oci/bundle.py" "$site/rktpy/oci/__pycache__"
+chmod 755 "$site/rktpy/oci/rktpy-oci"
+if [ -x "$site/rktpy/oci/launch" ]; then
+    ln -sf "$site/rktpy/oci/launch" "$prefix/bin/rktpy-oci"
+else
+    ln -sf "$site/rktpy/oci/rktpy-oci" "$prefix/bin/rktpy-oci"
+fi
 # Not enabled: they are there for "systemctl enable --now rktpy-metadata.socket rktpy-api.socket".
 mkdir -p "$prefix/lib/systemd/system"
 for unit in "$here"/init/systemd/*; do

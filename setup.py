@@ -25,6 +25,7 @@ PROGRAMS = {
     "rktpy/stage1/kvm/guest/init": _WITH_LIBRARY,
     "rktpy/isolate/handoff": _WITHOUT_LIBRARY,
     "rktpy/isolate/confine": _WITHOUT_LIBRARY,
+    "rktpy/oci/launch": _WITHOUT_LIBRARY,
 }
 
 

@@ -33,6 +33,11 @@ def main(argv: list[str]) -> int:
     set_debug(False)
     try:
         try:
+            if argv[:1] == ["oci"]:
+                # The flags that follow are not ours to read.
+                from rktpy.oci.main import main as low_level
+
+                return low_level(argv[1:])
             arguments = parse(argv)
             command = arguments.command
             return _run(arguments)

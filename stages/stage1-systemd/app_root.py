@@ -11,7 +11,7 @@ import os
 import stat
 
 from rktpy.formats import stage1 as names
-from rktpy.formats.aci.isolators import LANDLOCK_NAME
+from rktpy.formats.aci.isolators import LANDLOCK_NAME, SELINUX_CONTEXT_NAME
 from rktpy.isolate.mounts import Bind, BindRoot, Mkdir, RemountReadonly, Symlink, Tmpfs, WorldWritable
 from rktpy.isolate.plan import Operation
 from rktpy.isolate.volumes import choose_mounts, volume_operations
@@ -70,7 +70,7 @@ def volumes(app: PodApp, mounts: tuple[VolumeMount, ...]) -> tuple[Operation, ..
     """What makes the app's volumes and puts them in place, and what else is taken from the host. Sources are paths of the
     host."""
     operations = volume_operations(mounts, app.directory, recursive=True)
-    if any(isolator.name == LANDLOCK_NAME for isolator in app.app.isolators):
+    if any(isolator.name in (LANDLOCK_NAME, SELINUX_CONTEXT_NAME) for isolator in app.app.isolators):
         from rktpy.isolate.landlock import confine_program
 
         operations.append(Bind(confine_program(), f"/{CONFINE}", read_only=True))

@@ -6,6 +6,7 @@ import os
 
 from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
+from rktpy.formats.aci.isolators import APPARMOR_PROFILE_NAME, SELINUX_CONTEXT_NAME
 from rktpy.isolate.pod_app import read_file
 from rktpy.pod.pod import NameFiles, require_program
 from rktpy.stage1.systemd.pod_units import OWN_SERVICES
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 #: In the pod's root: how apps get their /etc/resolv.conf and /etc/hosts, for those that are added later.
 NAMES_FILE = "rkt/names"
+_LABELS = (APPARMOR_PROFILE_NAME, SELINUX_CONTEXT_NAME)
 _PROGRAMS = ("/usr/lib/systemd", "/lib/systemd")
 
 
@@ -24,6 +26,10 @@ def check_app(app: PodApp) -> None:
     if f"{app.name}.service" in OWN_SERVICES:
         raise Stage1Error(f"an app of this stage1 cannot be called {app.name}")
     require_program(app)
+    if any(isolator.name in _LABELS for isolator in app.app.isolators):
+        from rktpy.isolate.labels import check_labels
+
+        check_labels(app.name, app.app.isolators)
 
 
 def recorded_names() -> NameFiles:
