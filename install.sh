@@ -3,6 +3,7 @@
 #
 #     sh install.sh            everything below
 #     sh install.sh --no-demo  without the first image
+#     sh install.sh --kvm      also what pods in virtual machines need: QEMU, and a kernel for them in /boot
 #
 # Nothing but the package registries is needed. rktpy goes to /usr/local/lib/rktpy, its launcher to /usr/local/bin/rktpy.
 set -eu
@@ -11,12 +12,21 @@ here=$(cd "$(dirname "$0")" && pwd)
 prefix=${RKTPY_PREFIX:-/usr/local}
 python=/usr/bin/python3
 demo=yes
-[ "${1:-}" = --no-demo ] && demo=no
+kvm=no
+for option; do
+    case $option in
+        --no-demo) demo=no ;;
+        --kvm) kvm=yes ;;
+        *) echo "install.sh: unknown option $option" >&2; exit 1 ;;
+    esac
+done
 
 [ "$(id -u)" = 0 ] || { echo "install.sh: must be run as root" >&2; exit 1; }
 
 packages="python3 python3-venv python3-dev gcc libc6-dev libsystemd-dev pkg-config gnupg gpgv ca-certificates busybox-static
-    systemd containernetworking-plugins iptables qemu-system-x86 qemu-system-common linux-image-cloud-amd64 erofs-utils e2fsprogs"
+    systemd containernetworking-plugins iptables"
+# A kernel among the packages of a machine is one that it may boot next time, so it is not installed unless it is asked for.
+[ "$kvm" = no ] || packages="$packages qemu-system-x86 qemu-system-common linux-image-cloud-amd64 erofs-utils e2fsprogs"
 missing=
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
