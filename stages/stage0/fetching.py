@@ -22,6 +22,7 @@ from rktpy.fetch.reference import (
     Reference,
     URLReference,
 )
+from rktpy.linux.service_manager import extend_start
 from rktpy.log import debug, note
 from rktpy.stage0 import images
 from rktpy.stage0.signing_keys import key_states
@@ -47,6 +48,7 @@ def fetch(g: Globals, store: Store, reference: Reference, text: str, options: Fe
 
     Raises what :func:`rktpy.stage0.images.find_or_fetch` raises.
     """
+    extend_start()
     if isinstance(reference, FileReference):
         debug("image", f"using image from file {reference.path}")
         image_id = from_file(g, store, reference.path, signature)
@@ -69,6 +71,7 @@ def fetch(g: Globals, store: Store, reference: Reference, text: str, options: Fe
     for decision in images.decisions(g, store, image_id):
         decision.require()
     if options.render:
+        extend_start()
         store.ensure_tree(image_id)
     return image_id
 

@@ -9,6 +9,7 @@ from rktpy.formats import stage1 as names
 from rktpy.formats.aci.types import parse_uuid
 from rktpy.formats.entry_arguments import DNS_MODES, parse_pairs
 from rktpy.isolate.pod_app import load_apps, read_file
+from rktpy.linux.service_manager import watchdog_usec
 from rktpy.record import Record
 from rktpy.stage1.systemd.app_root import NameFiles
 from rktpy.stage1.systemd.pod_root import Sharing
@@ -28,7 +29,8 @@ _PROGRAMS = ("/usr/lib/systemd", "/lib/systemd")
 
 
 class Pod(Record):
-    """A pod and how it is run. ``directory`` is the pod's; ``private_users`` is ``shift:count`` or empty."""
+    """A pod and how it is run. ``directory`` is the pod's; ``private_users`` is ``shift:count`` or empty; ``watchdog_usec`` is
+    how often the host's service manager wants to hear that the pod is alive, 0 if it does not."""
 
     uuid: str
     directory: str
@@ -48,6 +50,7 @@ class Pod(Record):
     no_capabilities: bool = False
     no_seccomp: bool = False
     protect_paths: bool = True
+    watchdog_usec: int = 0
 
     @property
     def root(self) -> str:
@@ -113,6 +116,7 @@ def load_pod(arguments: Arguments) -> Pod:
         no_capabilities=arguments.is_set("disable-capabilities-restriction"),
         no_seccomp=arguments.is_set("disable-seccomp"),
         protect_paths=not arguments.is_set("disable-paths"),
+        watchdog_usec=watchdog_usec() if "WATCHDOG_USEC" in os.environ else 0,
     )
 
 
