@@ -189,6 +189,43 @@ has passed; --grace-period=0s removes them at once. Pods that were prepared and 
         root=True,
     ),
     Command(
+        ("generate",),
+        "generate [command]",
+        "Write what other programs read",
+        "Prints unit files for systemd.",
+        module="",
+        added=True,
+    ),
+    Command(
+        ("generate", "unit"),
+        "unit [--restart=...] [--wanted-by=UNIT] IMAGE [-- ARGUMENT...[---]]... | --manifest-file=FILE UUID",
+        "Print a unit that runs a pod",
+        """Prints the text of a service that runs the images as "rktpy run" would with the same flags and arguments. To use it:
+
+    rktpy generate unit IMAGE > /etc/systemd/system/NAME.service
+    systemctl daemon-reload
+    systemctl enable --now NAME.service
+
+For the UUID of a pod the pod's manifest is written to the file of --manifest-file, and the unit runs pods by that.
+
+"""
+        + _IMAGES,
+        (
+            *flags.UNIT,
+            *flags.STAGE1,
+            *flags.POD,
+            *flags.NETWORK,
+            *flags.PULL_NEW,
+            *flags.SIGNATURE,
+            *flags.APP,
+            *flags.ISOLATORS,
+            *flags.STREAMS,
+            *flags.STRICT,
+        ),
+        images="args",
+        added=True,
+    ),
+    Command(
         ("image",),
         "image [command]",
         "Work with the images in the store",
@@ -369,6 +406,7 @@ the socket /run/rktpy/metadata-svc.sock, and their apps find the service by the 
             *flags.STREAMS,
             *flags.STRICT,
             *flags.UUID_FILE_SAVE,
+            *flags.PINS,
         ),
         images="args",
         root=True,
@@ -415,6 +453,21 @@ Without KEY the keys that PREFIX announces are discovered. --root trusts the key
             ("root", "bool", "false", "let the key sign all images"),
             ("skip-fingerprint-review", "bool", "false", "do not ask whether the fingerprint is the expected one"),
         ),
+    ),
+    Command(
+        ("update",),
+        "update --unit=NAME [--settle=DURATION] [--timeout=DURATION]",
+        "Update the images of a unit",
+        """Fetches what the references of the unit's images mean now, asks the trust policy, unpacks the images, restarts the
+unit with them and waits until it is ready. If that works the images are pinned: the unit runs them from now on. If not, the unit
+is restarted with those that were pinned before, and the status is 254. When nothing is new the unit is left alone.""",
+        (
+            ("settle", "duration", "5s", "how long the unit must stay up after it is ready"),
+            ("timeout", "duration", "5m0s", "how long the unit may take to be ready"),
+            ("unit", "string", "", "name of the service"),
+        ),
+        root=True,
+        added=True,
     ),
     Command(
         ("version",),

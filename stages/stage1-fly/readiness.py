@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 
-from rktpy.formats import stage1 as names
 from rktpy.isolate.mounts import Bind
 from rktpy.linux.service_manager import connect, send, watchdog_usec
 
@@ -26,7 +25,7 @@ _SOCKET = "/run/systemd/notify"
 
 def speaks_notify(pod: PodApp) -> bool:
     """Whether there is a manager that wants to hear and an app that speaks."""
-    return bool(os.environ.get("NOTIFY_SOCKET")) and pod.image.annotation(names.SUPPORTS_NOTIFY) == "true"
+    return bool(os.environ.get("NOTIFY_SOCKET")) and pod.speaks_notify
 
 
 def notify_mount(pod: PodApp) -> tuple[Operation, ...]:

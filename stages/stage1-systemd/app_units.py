@@ -164,7 +164,7 @@ def app_units(spec: AppUnit, find: Callable[[str], str]) -> dict[str, str]:
 
 def _readiness(app: PodApp, watchdog_usec: int) -> list[Setting]:
     """An app that speaks sd_notify(3) says when it is ready, and keeps the watchdog of the unit of the host away itself."""
-    if app.image.annotation(names.SUPPORTS_NOTIFY) != "true":
+    if not app.speaks_notify:
         return [("Type", "simple")]
     return [("Type", "notify"), *([("WatchdogSec", f"{watchdog_usec}us")] if watchdog_usec else [])]
 

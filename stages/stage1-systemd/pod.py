@@ -9,7 +9,6 @@ from rktpy.formats import stage1 as names
 from rktpy.formats.aci.types import parse_uuid
 from rktpy.formats.entry_arguments import DNS_MODES, parse_pairs
 from rktpy.isolate.pod_app import load_apps, read_file
-from rktpy.linux.service_manager import watchdog_usec
 from rktpy.record import Record
 from rktpy.stage1.systemd.app_root import NameFiles
 from rktpy.stage1.systemd.pod_root import Sharing
@@ -116,8 +115,14 @@ def load_pod(arguments: Arguments) -> Pod:
         no_capabilities=arguments.is_set("disable-capabilities-restriction"),
         no_seccomp=arguments.is_set("disable-seccomp"),
         protect_paths=not arguments.is_set("disable-paths"),
-        watchdog_usec=watchdog_usec() if "WATCHDOG_USEC" in os.environ else 0,
+        watchdog_usec=_watchdog_usec() if "WATCHDOG_USEC" in os.environ else 0,
     )
+
+
+def _watchdog_usec() -> int:
+    from rktpy.linux.service_manager import watchdog_usec
+
+    return watchdog_usec()
 
 
 def check_app(app: PodApp) -> None:

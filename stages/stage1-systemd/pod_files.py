@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
+from rktpy.cgroup.delegation import systemd_runs
 from rktpy.formats import stage1 as names
 from rktpy.isolate.pod_app import write_file
 from rktpy.stage1.systemd.app_units import NO_FAILURE, status_script
-from rktpy.stage1.systemd.host_units import bus_files, has_bus, host_units, make_way_to_bus
 from rktpy.stage1.systemd.pod import NAMES_FILE
 from rktpy.stage1.systemd.pod_paths import FIRST_FAILURE, STATUS_SCRIPT, UNITS_DIR
 from rktpy.stage1.systemd.pod_units import journald_conf, pod_units
@@ -64,11 +64,16 @@ def write_pod_files(pod: Pod, programs: str, started: tuple[str, ...]) -> None:
     }
     if pod.names.resolv == "default":
         texts[names.RESOLV_CONF] = ""  # the network fills it, in place
-    apps = tuple([app.name for app in pod.apps])
-    units, others = host_units(pod.watchdog_usec, apps)
-    if has_bus(apps):
-        texts.update(bus_files())
-        make_way_to_bus(root)
+    units: dict[str, str] = {}
+    others: tuple[str, ...] = ()
+    if pod.watchdog_usec or systemd_runs():
+        from rktpy.stage1.systemd.host_units import bus_files, has_bus, host_units, make_way_to_bus
+
+        apps = tuple([app.name for app in pod.apps])
+        units, others = host_units(pod.watchdog_usec, apps)
+        if has_bus(apps):
+            texts.update(bus_files())
+            make_way_to_bus(root)
     units.update(pod_units(programs, started, others))
     texts.update({f"{UNITS_DIR}/{name}": text for name, text in units.items()})
     for path, text in texts.items():

@@ -40,7 +40,7 @@ MAN = CHECKOUT / "docs" / "man"
 PAGES = sorted([*MAN.glob("man5/*.5"), *MAN.glob("man7/*.7")])
 TEXTS = {page.stem: page.read_text("utf-8") for page in PAGES}
 EXPECTED = {
-    *[f"rktpy-{name}" for name in ("config", "keystore", "trust", "store", "pod", "progress", "net")],
+    *[f"rktpy-{name}" for name in ("config", "keystore", "trust", "store", "pod", "progress", "net", "unit")],
     *[f"rktpy-{name}" for name in ("references", "stage1", "fly", "systemd")],
 }
 
