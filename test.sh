@@ -3,6 +3,9 @@
 #
 #     sh test.sh               linters and every test
 #     sh test.sh tests/unit    arguments go to pytest
+#     sh test.sh --vm [--profile apparmor|selinux] tests/integration/test_systemd_ready.py
+#                              the same on a Debian host in QEMU: systemd as PID 1, cgroup v2 (python -m tests.vm --help)
+#     sh test.sh --packages    only list the Debian packages
 #
 # The tests that act as root run in namespaces of their own (tests/sandbox.py).
 set -eu
@@ -11,13 +14,19 @@ here=$(cd "$(dirname "$0")" && pwd)
 cd "$here"
 python=/usr/bin/python3
 
+packages="python3 python3-venv python3-dev gcc libc6-dev libsystemd-dev pkg-config gnupg gpgv ca-certificates busybox-static
+    skopeo umoci podman buildah runc crun conmon docker-registry apache2-utils openssl mmdebstrap iproute2 zstd xz-utils bzip2 attr libcap2-bin
+    strace shellcheck groff git tar util-linux mount tzdata procps e2fsprogs curl containernetworking-plugins iptables
+    systemd systemd-container dbus systemd-journal-remote"
+if [ "${1:-}" = --packages ]; then
+    # shellcheck disable=SC2086  # a list of words
+    printf '%s\n' $packages
+    exit
+fi
 if [ "$(id -u)" = 0 ]; then
-    packages="python3 python3-venv python3-dev gcc libc6-dev libsystemd-dev pkg-config gnupg gpgv ca-certificates busybox-static
-        skopeo umoci podman buildah runc crun conmon docker-registry apache2-utils openssl mmdebstrap iproute2 zstd xz-utils bzip2 attr libcap2-bin
-        strace shellcheck groff git tar util-linux mount tzdata procps e2fsprogs curl containernetworking-plugins iptables
-        systemd systemd-container dbus systemd-journal-remote"
     missing=
-    for package in $packages; do
+    # What the test host in QEMU (tests/vm) needs here, and not inside.
+    for package in $packages qemu-system-x86 qemu-utils; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
     done
     if [ -n "$missing" ]; then
@@ -36,6 +45,10 @@ export PATH="$venv/bin:$PATH"
 # pyright fetches its program when it is first called; the sandbox has no network.
 "$venv/bin/pyright" --version >/dev/null || echo "test.sh: pyright could not be fetched" >&2
 export RKTPY_TEST_REQUIRE_TOOLS="${RKTPY_TEST_REQUIRE_TOOLS:-1}"
+if [ "${1:-}" = --vm ]; then
+    shift
+    exec "$venv/bin/python" -m tests.vm run "$@"
+fi
 if [ "$#" = 0 ]; then
     set -- tests
 fi

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from errno import EBUSY
 
-from rktpy.cgroup.delegation import refusal, systemd_runs
+from rktpy.cgroup.delegation import delegated, refusal, systemd_runs
 from rktpy.cgroup.hierarchy import Hierarchy, discover, find
 from rktpy.cgroup.subtree import Group, Problem, Subtree, write
 from rktpy.errors import describe
@@ -145,8 +145,9 @@ def apply_limits(
     """Make groups called ``name`` below our own ones and set ``limits`` on them.
 
     ``before`` gets the subtree before any of it is made, to write it down: whoever cleans up after a crash must find it. The
-    calling process is moved where v2 needs it to; :meth:`Subtree.enter` does the rest. ``directory`` is on the disk that limits
-    on block I/O are for. What is not possible becomes an outcome, not an error.
+    calling process is moved where v2 needs it to, and under a systemd that has not delegated its group into a scope called
+    ``name``; :meth:`Subtree.enter` does the rest. ``directory`` is on the disk that limits on block I/O are for. What is not
+    possible becomes an outcome, not an error.
     """
     if hierarchies is None:
         hierarchies = discover()
@@ -154,11 +155,16 @@ def apply_limits(
         systemd = systemd_runs()
     problems: list[Problem] = []
     used: dict[str, Hierarchy] = {}
+    no_scope = ""
+    if systemd and hierarchies and limits.wanted() and delegated(hierarchies) is None:
+        from rktpy.cgroup.scope import start_scope
+
+        hierarchies, no_scope = start_scope(f"{name}.scope", f"limits of {name}")
     for limit in limits.wanted():
-        hierarchy = find(hierarchies, controller_of(limit, 1)) or find(hierarchies, controller_of(limit, 2))
+        hierarchy = _hierarchy(hierarchies, limit)
         if hierarchy is None:
             continue
-        reason = refusal(hierarchies, hierarchy, systemd=systemd)
+        reason = no_scope or refusal(hierarchies, hierarchy, systemd=systemd)
         if reason:
             problems.append(Problem(hierarchy.controllers, reason))
         else:
@@ -170,6 +176,11 @@ def apply_limits(
     controllers = [controller_of(limit, hierarchy.version) for limit, hierarchy in used.items()]
     made = _make(chosen, subtree, controllers, problems)
     return made, set_limits(made, limits, directory)
+
+
+def _hierarchy(hierarchies: tuple[Hierarchy, ...], limit: str) -> Hierarchy | None:
+    """The hierarchy whose controller puts a limit into force."""
+    return find(hierarchies, controller_of(limit, 1)) or find(hierarchies, controller_of(limit, 2))
 
 
 def _group(hierarchy: Hierarchy, name: str) -> Group:

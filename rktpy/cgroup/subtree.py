@@ -124,16 +124,22 @@ class Subtree(Record):
                 raise TimeoutError(f"processes {', '.join(map(str, sorted(left)))} do not die")
             time.sleep(0.005)
 
-    def remove(self) -> None:
-        """Remove the groups with all below them; missing ones are fine. Raises OSError when a process stays in one."""
+    def remove(self, *, but_own: bool = False) -> None:
+        """Remove the groups with all below them; missing ones are fine. Raises OSError when a process stays in one.
+
+        With ``but_own`` the group that the calling process is in stays, with those above it: on v2 the supervisor has nowhere to
+        go, for the group that it came from hands out controllers. systemd removes it with the unit, else gc does.
+        """
         deadline = time.monotonic() + _PATIENCE
+        me = os.getpid()
         for group in self.groups:
+            top = group.entrance if but_own and group.leaf and me in _processes(group.directory) else group.directory
             while True:
-                busy = _remove(group.directory)
+                busy = _remove(top)
                 if busy is None:
                     break
                 if time.monotonic() > deadline:
-                    raise OSError(busy.errno or EBUSY, os.strerror(busy.errno or EBUSY), group.directory)
+                    raise OSError(busy.errno or EBUSY, os.strerror(busy.errno or EBUSY), top)
                 time.sleep(0.005)  # a dying process leaves its group a moment after it is gone from the lists
 
     def to_text(self) -> str:

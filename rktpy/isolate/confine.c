@@ -1,9 +1,11 @@
 /* Restricts itself with Landlock, then executes a program: for an app that something else than rktpy starts, in its own root.
  *
- *     confine FILES PORTS [path RIGHTS PATH]... [port RIGHTS PORT]... -- PROGRAM ARGUMENT-0 [ARGUMENT...]
+ *     confine FILES PORTS [path RIGHTS PATH]... [port RIGHTS PORT]... [label FILE LABEL] -- PROGRAM ARGUMENT-0 [ARGUMENT...]
  *
- * FILES, PORTS   what is restricted: masks of Landlock's rights, in hexadecimal digits
+ * FILES, PORTS   what is restricted: masks of Landlock's rights, in hexadecimal digits; Landlock is left alone if both are 0
  * RIGHTS         what is allowed all the same below PATH (of a file: as far as files have such rights), or for PORT (decimal)
+ *
+ * LABEL          the label that the program gets from a security module, written to FILE (proc_pid_attr(5))
  *
  * A path that is not there is passed over. Without CAP_SYS_ADMIN no-new-privileges is set, which the kernel demands. Needs no C library,
  * so it runs in any image. Ends with 254 when something fails, before the program had a chance.
@@ -48,7 +50,7 @@ __asm__(".globl _start\n_start:\n\tmov x0, sp\n\tbl begin\n");
 
 enum { CREATE_RULESET = 444, ADD_RULE = 445, RESTRICT_SELF = 446 };
 enum { PATH_BENEATH = 1, NET_PORT = 2 };
-enum { HERE = -100, O_PATH_CLOEXEC = 010000000 | 02000000, NO_NEW_PRIVS = 38 };
+enum { HERE = -100, O_PATH_CLOEXEC = 010000000 | 02000000, O_WRONLY_CLOEXEC = 1 | 02000000, NO_NEW_PRIVS = 38 };
 enum { EPERM = 1, ENOENT = 2, EACCES = 13, ENOTDIR = 20, ELOOP = 40 };
 #define RIGHTS_OF_FILES 0xc007ull /* execute, write, read, truncate, ioctl */
 
@@ -125,21 +127,35 @@ static void allow_path(long ruleset, u64 rights, const char *path)
 	call(CLOSE, fd, 0, 0, 0);
 }
 
+static void label(const char *file, const char *text)
+{
+	long length = 0, fd = call(OPENAT, HERE, (long)file, O_WRONLY_CLOEXEC, 0);
+
+	while (text[length])
+		length++;
+	if (fd < 0 || call(WRITE, fd, (long)text, length, 0) != length)
+		fail("give the app the label ", text);
+	call(CLOSE, fd, 0, 0, 0);
+}
+
 void begin(long *stack)
 {
-	long count = stack[0], error, ruleset;
+	long count = stack[0], error, ruleset = -1;
 	char **argument = (char **)(stack + 1);
 	char **end = argument + count;
 	struct ruleset restricted;
+	int labelled = 0;
 
 	if (count < 6)
 		fail("confine without arguments", "");
 	restricted.files = number(argument[1], 16);
 	restricted.ports = number(argument[2], 16);
 	/* An old kernel takes a structure without the second member. */
-	ruleset = call(CREATE_RULESET, (long)&restricted, restricted.ports ? sizeof restricted : sizeof restricted.files, 0, 0);
-	if (ruleset < 0)
-		fail("use Landlock", "");
+	if (restricted.files || restricted.ports) {
+		ruleset = call(CREATE_RULESET, (long)&restricted, restricted.ports ? sizeof restricted : sizeof restricted.files, 0, 0);
+		if (ruleset < 0)
+			fail("use Landlock", "");
+	}
 	for (argument += 3; argument + 2 < end && !same(*argument, "--"); argument += 3) {
 		if (same(*argument, "path")) {
 			allow_path(ruleset, number(argument[1], 16), argument[2]);
@@ -148,20 +164,27 @@ void begin(long *stack)
 
 			if (call(ADD_RULE, ruleset, NET_PORT, (long)&rule, 0) < 0)
 				fail("allow port ", argument[2]);
+		} else if (same(*argument, "label")) {
+			label(argument[1], argument[2]);
+			labelled = 1;
 		} else {
 			fail("understand ", *argument);
 		}
 	}
 	if (argument + 2 >= end || !same(*argument, "--"))
 		fail("find a program", "");
-	error = call(RESTRICT_SELF, ruleset, 0, 0, 0);
-	if (error == -EPERM) {
-		call(PRCTL, NO_NEW_PRIVS, 1, 0, 0);
+	if (ruleset < 0 && !labelled)
+		fail("find a restriction", "");
+	if (ruleset >= 0) {
 		error = call(RESTRICT_SELF, ruleset, 0, 0, 0);
+		if (error == -EPERM) {
+			call(PRCTL, NO_NEW_PRIVS, 1, 0, 0);
+			error = call(RESTRICT_SELF, ruleset, 0, 0, 0);
+		}
+		if (error < 0)
+			fail("restrict the app with Landlock", "");
+		call(CLOSE, ruleset, 0, 0, 0);
 	}
-	if (error < 0)
-		fail("restrict the app with Landlock", "");
-	call(CLOSE, ruleset, 0, 0, 0);
 	error = call(EXECVE, (long)argument[1], (long)(argument + 2), (long)(end + 1), 0);
 	say("stage1: can't execute \"");
 	say(argument[1]);

@@ -121,17 +121,22 @@ def confine_program() -> str:
     return path
 
 
-def confined(operation: RestrictWithLandlock, confine: str, program: str, argv: tuple[str, ...]) -> tuple[str, ...]:
+def confined(
+    operation: RestrictWithLandlock | None, confine: str, program: str, argv: tuple[str, ...], context: str = ""
+) -> tuple[str, ...]:
     """A command for somebody else to execute in the app's root, as the app: it restricts itself, then executes ``program``.
 
-    ``confine`` is where :func:`confine_program` is found there. The calls that it makes are ``CONFINE_CALLS``; a filter that is
-    in force by then has to allow them.
+    ``context`` is the SELinux context that the program gets; empty for that which it has anyway. ``confine`` is where
+    :func:`confine_program` is found there. The calls that it makes are ``CONFINE_CALLS``; a filter that is in force by then has
+    to allow them.
     """
-    command = [confine, f"{operation.files:x}", f"{operation.ports:x}"]
-    for path, rights in operation.paths:
+    command = [confine, f"{operation.files if operation else 0:x}", f"{operation.ports if operation else 0:x}"]
+    for path, rights in operation.paths if operation else ():
         command += ["path", f"{rights:x}", path]
-    for port, rights in operation.allowed_ports:
+    for port, rights in operation.allowed_ports if operation else ():
         command += ["port", f"{rights:x}", str(port)]
+    if context:
+        command += ["label", "/proc/self/attr/exec", context]
     return (*command, "--", program, *argv)
 
 

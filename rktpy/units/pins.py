@@ -21,6 +21,8 @@ from rktpy.store.locks import Lock, try_acquire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from rktpy.stage0.options import AppOptions
 
 _LARGEST = 1 << 20
@@ -63,13 +65,17 @@ def read_pins(data_dir: str, stem: str) -> Pins | None:
     except OSError as error:
         raise StateError(f"cannot read what is pinned for {stem}") from error
     document = jsondoc.parse_object(data or b"", path)
-    parts: list[dict[str, str]] = []
-    for member in ("pinned", "trial"):
-        part = document.get(member, {})
-        if not isinstance(part, dict) or not all(isinstance(one, str) for pair in part.items() for one in pair):
+    return Pins(_table(document, "pinned", path), _table(document, "trial", path))
+
+
+def _table(document: dict[str, Any], member: str, path: str) -> dict[str, str]:
+    part = document.get(member, {})
+    table: dict[str, str] = {}
+    for key, value in part.items() if isinstance(part, dict) else (("", None),):
+        if not isinstance(value, str):
             raise StateError(f"{path} is damaged: {member} is not a table of image IDs; remove it to pin anew")
-        parts.append(part)
-    return Pins(*parts)
+        table[str(key)] = value
+    return table
 
 
 def write_pins(data_dir: str, stem: str, pins: Pins) -> None:

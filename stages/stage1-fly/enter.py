@@ -18,7 +18,7 @@ from rktpy.isolate.entering import SwitchedOff, take_oom_score
 from rktpy.isolate.environment import app_environment
 from rktpy.isolate.executable import find_executable
 from rktpy.isolate.holder import Holder, open_holder
-from rktpy.isolate.labels import set_apparmor
+from rktpy.isolate.labels import set_labels
 from rktpy.isolate.plan import shown
 from rktpy.isolate.pod_app import PodApp, load_only_app
 from rktpy.isolate.privileges import Restrictions, app_privileges
@@ -74,9 +74,8 @@ def _enter(holder: Holder, pod: PodApp, command: list[str]) -> NoReturn:
     privileges = app_privileges(pod.name, pod.app.isolators, user, restrictions)
     join_groups(groups)
     take_oom_score(score)
-    profile = read_isolators(pod)[0].apparmor
-    if profile:
-        set_apparmor(profile)
+    wanted = read_isolators(pod)[0]
+    set_labels(wanted.apparmor, wanted.selinux)
     syscalls.prctl(c.PR_SET_DUMPABLE, 0, 0, 0, 0)
     syscalls.setns(namespace, c.CLONE_NEWNS)
     os.fchdir(root.fd)

@@ -11,8 +11,18 @@ from rktpy.cgroup.recorded import CGROUPS_FILE
 from rktpy.errors import describe
 from rktpy.formats import stage1 as names
 from rktpy.formats.aci import isolators as iso
-from rktpy.formats.aci.isolators import CPU, AppArmorProfile, BlockBandwidth, BlockIOPS, CPUShares, Memory, OOMScoreAdj
+from rktpy.formats.aci.isolators import (
+    CPU,
+    AppArmorProfile,
+    BlockBandwidth,
+    BlockIOPS,
+    CPUShares,
+    Memory,
+    OOMScoreAdj,
+    SELinuxContext,
+)
 from rktpy.formats.stage1 import Enforcement
+from rktpy.isolate.labels import selinux_active
 from rktpy.isolate.pod_app import write_file
 from rktpy.record import Record
 
@@ -26,7 +36,6 @@ if TYPE_CHECKING:
 
 _REASONS = {
     iso.NETWORK_BANDWIDTH_NAME: "the app uses the host's network",
-    iso.SELINUX_CONTEXT_NAME: "stage1-fly runs the app in the caller's SELinux context",
     iso.SYSCTL_NAME: "the app shares the host's namespaces, a change would be the host's",
 }
 _PRIVILEGES = frozenset(
@@ -58,6 +67,7 @@ class Wanted(Record):
     cpu_shares: int | None = None
     oom_score_adj: int | None = None
     apparmor: str = ""
+    selinux: str = ""
     block_bandwidth: int | None = None
     block_iops: int | None = None
 
@@ -80,7 +90,8 @@ def read_isolators(pod: PodApp) -> tuple[Wanted, list[Enforcement]]:
     score = mine.oom_score_adj if mine.oom_score_adj is not None else bounds.oom_score_adj
     bandwidth = _least(mine.block_bandwidth, bounds.block_bandwidth)
     iops = _least(mine.block_iops, bounds.block_iops)
-    return Wanted(memory, cpu, shares, score, mine.apparmor or bounds.apparmor, bandwidth, iops), report
+    labels = (mine.apparmor or bounds.apparmor, mine.selinux or bounds.selinux)
+    return Wanted(memory, cpu, shares, score, *labels, bandwidth, iops), report
 
 
 def _least(first: int | None, second: int | None) -> int | None:
@@ -96,7 +107,7 @@ def _last(isolators: tuple[Isolator, ...], app: str, report: list[Enforcement]) 
     score: int | None = None
     bandwidth: int | None = None
     iops: int | None = None
-    apparmor = ""
+    apparmor = selinux = ""
     for one in isolators:
         parsed = one.parsed
         if isinstance(parsed, Memory):
@@ -113,6 +124,11 @@ def _last(isolators: tuple[Isolator, ...], app: str, report: list[Enforcement]) 
             iops = parsed.limit
         elif isinstance(parsed, AppArmorProfile):
             apparmor = parsed.profile
+        elif isinstance(parsed, SELinuxContext):
+            if selinux_active():
+                selinux = str(parsed)
+            else:
+                report.append(Enforcement(one.name, app, "ignored", "SELinux is not active on this machine"))
         elif one.name not in _PRIVILEGES or not app:
             reason = "it counts for an app, not for a pod" if one.name in _PRIVILEGES else "unknown isolator"
             report.append(Enforcement(one.name, app, "ignored", _REASONS.get(one.name, reason)))
@@ -120,7 +136,7 @@ def _last(isolators: tuple[Isolator, ...], app: str, report: list[Enforcement]) 
         if isinstance(parsed, (Memory, CPU)) and parsed.request is not None and parsed.request != parsed.limit:
             outcome = "ignored" if parsed.limit is None else "changed"
             report.append(Enforcement(one.name, app, outcome, "the request reserves nothing, only a limit is set"))
-    return Wanted(memory, cpu, shares, score, apparmor, bandwidth, iops)
+    return Wanted(memory, cpu, shares, score, apparmor, selinux, bandwidth, iops)
 
 
 def report_options(arguments: Arguments, pod: PodApp) -> list[Enforcement]:

@@ -31,7 +31,7 @@ import os
 
 from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
-from rktpy.formats.aci.isolators import APPARMOR_PROFILE_NAME
+from rktpy.formats.aci.isolators import APPARMOR_PROFILE_NAME, SELINUX_CONTEXT_NAME
 from rktpy.formats.aci.types import parse_uuid
 from rktpy.formats.entry_arguments import DNS_MODES, Arguments, parse_pairs, parse_run
 from rktpy.formats.stage1 import Enforcement, write_report
@@ -41,7 +41,7 @@ from rktpy.isolate.environment import app_environment, environment_file
 from rktpy.isolate.executable import find_executable
 from rktpy.isolate.holder import lock_descriptor
 from rktpy.isolate.host_mounts import has_own_mount_namespace
-from rktpy.isolate.labels import apparmor_loaded, set_apparmor
+from rktpy.isolate.labels import check_labels, set_labels
 from rktpy.isolate.mounts import Bind, BindRoot, OwnMountNamespace, PivotRoot, RemountReadonly, Tmpfs, WriteFile
 from rktpy.isolate.plan import Operation, describe_plan, execute_plan, shown
 from rktpy.isolate.pod_app import PodApp, load_only_app, write_file
@@ -93,10 +93,10 @@ def main(argv: list[str]) -> int:
 
     wanted, report = read_isolators(pod)
     report += report_options(arguments, pod)
-    if wanted.apparmor:
-        if not apparmor_loaded(wanted.apparmor):
-            raise Stage1Error(f"app {pod.name}: AppArmor profile {shown(wanted.apparmor)} is not loaded")
-        report.append(Enforcement(APPARMOR_PROFILE_NAME, pod.name))
+    for label, name in ((wanted.apparmor, APPARMOR_PROFILE_NAME), (wanted.selinux, SELINUX_CONTEXT_NAME)):
+        if label:
+            check_labels(pod.name, (*pod.manifest.isolators, *pod.app.isolators))
+            report.append(Enforcement(name, pod.name))
     subtree = None
     if wanted.needs_cgroup:
         subtree, limited = apply_cgroup(wanted, pod)
@@ -124,8 +124,7 @@ def main(argv: list[str]) -> int:
         if handler.name == "pre-start" and handler.exec
     ]
     _write_files(pod, environment, report)
-    if wanted.apparmor:
-        set_apparmor(wanted.apparmor)
+    set_labels(wanted.apparmor, wanted.selinux)
     _null_streams(pod)
     ready = say_ready(pod)
     execute_plan((PivotRoot(), WorkingDirectory(directory)), root)

@@ -12,7 +12,7 @@ import stat
 
 from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
-from rktpy.formats.aci.isolators import LANDLOCK_NAME
+from rktpy.formats.aci.isolators import LANDLOCK_NAME, SELINUX_CONTEXT_NAME
 from rktpy.isolate.mounts import Bind, BindRoot, Mkdir, RemountReadonly, Symlink, Tmpfs
 from rktpy.isolate.plan import Operation, shown
 from rktpy.isolate.volumes import choose_mounts, volume_operations
@@ -95,7 +95,7 @@ def volumes(app: PodApp, mounts: tuple[VolumeMount, ...]) -> tuple[Operation, ..
     """What makes the app's volumes and puts them in place, and what else is taken from the host. Sources are paths of the
     host."""
     operations = volume_operations(mounts, app.directory, recursive=True)
-    if any(isolator.name == LANDLOCK_NAME for isolator in app.app.isolators):
+    if any(isolator.name in (LANDLOCK_NAME, SELINUX_CONTEXT_NAME) for isolator in app.app.isolators):
         from rktpy.isolate.landlock import confine_program
 
         operations.append(Bind(confine_program(), f"/{CONFINE}", read_only=True))

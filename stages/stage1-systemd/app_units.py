@@ -58,14 +58,15 @@ class AppUnit(Record):
     device_nodes: tuple[str, ...] = ()
     restriction: RestrictWithLandlock | None = None
     watchdog_usec: int = 0
+    context: str = ""
 
     def command(self, program: str, argv: tuple[str, ...]) -> str:
         """The command line of a program of the app's. ``argv`` is with the program's name."""
-        if self.restriction is None:
+        if self.restriction is None and not self.context:
             return command((program, *argv[1:]))
         from rktpy.isolate.landlock import confined
 
-        return command(confined(self.restriction, f"/{CONFINE}", program, (program, *argv[1:])))
+        return command(confined(self.restriction, f"/{CONFINE}", program, (program, *argv[1:]), self.context))
 
 
 def status_script() -> str:

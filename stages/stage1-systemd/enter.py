@@ -191,11 +191,11 @@ def _metadata() -> dict[str, str]:
 
 def _labels(app: PodApp) -> None:
     """Let execve(2) give the command the app's labels. Raises OSError."""
-    from rktpy.isolate.labels import selinux_active, set_apparmor, set_selinux
+    from rktpy.isolate.labels import selinux_active, set_labels
 
     parsed = {isolator.name: isolator.parsed for isolator in app.app.isolators}
     profile, context = parsed.get(iso.APPARMOR_PROFILE_NAME), parsed.get(iso.SELINUX_CONTEXT_NAME)
-    if isinstance(profile, AppArmorProfile):
-        set_apparmor(profile.profile)
-    if isinstance(context, SELinuxContext) and selinux_active():
-        set_selinux(str(context))
+    set_labels(
+        profile.profile if isinstance(profile, AppArmorProfile) else "",
+        str(context) if isinstance(context, SELinuxContext) and selinux_active() else "",
+    )

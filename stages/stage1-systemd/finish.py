@@ -1,7 +1,7 @@
 """The end of a pod: what the monitor becomes when the pod's processes are gone, and what a launch that failed does.
 
-Nothing of the pod outlives this but its directory: networks are disconnected, control groups removed. If this is killed, ``gc``
-does it again. Hot-path module.
+Nothing of the pod outlives this but its directory and, on cgroup v2, the empty group that this process is in: networks are
+disconnected, control groups removed. If this is killed, ``gc`` does it again. Hot-path module.
 """
 
 from __future__ import annotations
@@ -43,4 +43,4 @@ def _remove_groups() -> None:
     groups = recorded_groups()
     if groups is not None:
         groups.kill()
-        groups.remove()
+        groups.remove(but_own=True)

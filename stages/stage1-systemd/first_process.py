@@ -11,7 +11,7 @@ import os
 from rktpy.cgroup.subtree import write
 from rktpy.errors import Stage1Error, innermost
 from rktpy.formats import stage1 as names
-from rktpy.formats.aci.isolators import Landlock, SeccompRemove, SeccompRetain
+from rktpy.formats.aci.isolators import Landlock, SeccompRemove, SeccompRetain, SELinuxContext
 from rktpy.formats.stage1 import Enforcement, write_report
 from rktpy.isolate.capabilities import app_capabilities, capability_mask
 from rktpy.isolate.environment import app_environment, environment_file
@@ -160,7 +160,7 @@ def preload(app: PodApp) -> None:
     """Import what :func:`set_up_units` imports only when ``app`` needs it, for a caller that goes where there is no Python."""
     modules = ["seccomp_names"]
     for isolator in app.app.isolators:
-        if isinstance(isolator.parsed, Landlock):
+        if isinstance(isolator.parsed, (Landlock, SELinuxContext)):
             modules.append("landlock")
         elif isinstance(isolator.parsed, (SeccompRetain, SeccompRemove)):
             modules.append("syscall_table")
@@ -207,6 +207,7 @@ def app_unit(app: PodApp, root: Root, restricted: Restricted, devices: tuple[str
         devices,
         settings.restriction,
         restricted.watchdog_usec,
+        settings.context,
     )
     return spec, [*settings.report, *environment_report(app.name, environment)]
 

@@ -6,6 +6,7 @@ import os
 
 from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
+from rktpy.formats.aci.isolators import APPARMOR_PROFILE_NAME, SELINUX_CONTEXT_NAME
 from rktpy.formats.aci.types import parse_uuid
 from rktpy.formats.entry_arguments import DNS_MODES, parse_pairs
 from rktpy.isolate.pod_app import load_apps, read_file
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 #: In the pod's root: how apps get their /etc/resolv.conf and /etc/hosts, for those that are added later.
 NAMES_FILE = "rkt/names"
+_LABELS = (APPARMOR_PROFILE_NAME, SELINUX_CONTEXT_NAME)
 _PROGRAMS = ("/usr/lib/systemd", "/lib/systemd")
 
 
@@ -135,6 +137,10 @@ def check_app(app: PodApp) -> None:
         raise Stage1Error(
             f'image {shown(app.runtime.image.name or app.runtime.image.id)} has an empty "exec" (try --exec=BINARY)'
         )
+    if any(isolator.name in _LABELS for isolator in app.app.isolators):
+        from rktpy.isolate.labels import check_labels
+
+        check_labels(app.name, app.app.isolators)
 
 
 def recorded_names() -> NameFiles:

@@ -17,5 +17,6 @@ METADATA_FILE = "rkt/metadata"
 #: WorkingDirectory= of apps, which has no quoting: a link to the second path, itself one to the working directory in an app's
 #: root and to / in the pod's, where systemd goes for ExecStopPost=: the end is noted whatever the app's is.
 WORKING_DIRECTORY = ("/dev/.working-directory", "/dev/.working-directory-here")
-#: In the root of an app that Landlock restricts: the program that does it (rktpy/isolate/confine.c).
+#: In the root of an app that Landlock restricts, or that has an SELinux context: the program that sees to it
+#: (rktpy/isolate/confine.c).
 CONFINE = "dev/.rktpy-confine"

@@ -24,7 +24,6 @@ from rktpy.formats.aci.isolators import (
 )
 from rktpy.formats.stage1 import Enforcement
 from rktpy.isolate.capabilities import SYS_RESOURCE, app_capabilities, capability_names
-from rktpy.isolate.plan import shown
 from rktpy.isolate.privileges import SWITCHED_OFF
 from rktpy.linux.syscalls import capget
 from rktpy.record import Record
@@ -61,6 +60,8 @@ class Settings:
         self.lines: list[Setting] = []
         #: What the app's processes do to themselves first, because systemd has no setting for it.
         self.restriction: RestrictWithLandlock | None = None
+        #: The SELinux context that they get; empty for that of the pod's systemd.
+        self.context = ""
         self._root = root
         self.report: list[Enforcement] = []
         self._app = app
@@ -104,13 +105,14 @@ class Settings:
         elif isinstance(parsed, NoNewPrivileges):
             self.report.append(Enforcement(name, self._app.name))
         elif isinstance(parsed, SELinuxContext):
-            context = f"{parsed.user}:{parsed.role}:{parsed.type}:{parsed.level}"
             if self._machine.selinux:
-                self._set(name, ("SELinuxContext", context))
+                # Not systemd's SELinuxContext=: for the systemd of a pod, which sees no policy, there is no SELinux.
+                self.context = str(parsed)
+                self._set(name)
             else:
                 self._ignore(name, "SELinux is not active on this machine")
         elif isinstance(parsed, AppArmorProfile):
-            self._apparmor(name, parsed.profile)
+            self._set(name, ("AppArmorProfile", parsed.profile))
         elif isinstance(parsed, Landlock):
             self._landlock(parsed)
         elif parsed is None:
@@ -146,13 +148,6 @@ class Settings:
         self.restriction = operation
         # Else a process that is not the machine's administrator may not restrict itself.
         self.lines.append(("NoNewPrivileges", "yes"))
-
-    def _apparmor(self, name: str, profile: str) -> None:
-        from rktpy.isolate.labels import apparmor_loaded
-
-        if not apparmor_loaded(profile):
-            raise Stage1Error(f"app {self._app.name}: AppArmor profile {shown(profile)} is not loaded")
-        self._set(name, ("AppArmorProfile", profile))
 
     def _capabilities(self) -> None:
         asked = [name for name in _CAPABILITIES if name in self._by_name]

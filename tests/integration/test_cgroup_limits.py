@@ -13,12 +13,12 @@ import pytest
 
 from rktpy.cgroup.block_device import block_device
 from rktpy.cgroup.devices import CLOSED, DeviceRule, limit_devices, rules_for
-from rktpy.cgroup.hierarchy import discover, find
+from rktpy.cgroup.hierarchy import discover
 from rktpy.cgroup.limits import Limits, Outcome, set_limits
 from rktpy.cgroup.pod import make_pod_groups
 from rktpy.cgroup.subtree import Subtree
 from tests.support.cgroups import make_room
-from tests.support.namespaces import isolated
+from tests.support.namespaces import controllers, isolated
 
 pytestmark = pytest.mark.root
 
@@ -45,9 +45,9 @@ def in_groups(subtree: Subtree, function: Callable[[], int]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def need(*controllers: str) -> None:
-    if not any(find(discover(), one) for one in controllers):
-        pytest.skip(f"no {controllers[0]} controller here")
+def need(*wanted: str) -> None:
+    if controllers().isdisjoint(wanted):
+        pytest.skip(f"no {wanted[0]} controller here")
 
 
 def test_processes_are_counted() -> None:

@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 
-from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from tests.conftest import ROOT, need_tool
 from tests.support.namespaces import isolated
+from tests.support.nested_systemd import boot
 
 pytestmark = pytest.mark.root
 
 UUID = "2d7ad0a9-5f6f-4a8c-9d4a-70eb2f7a2d31"
-SYSTEMD = "/lib/systemd/systemd"
 UNITS = {
     "test.target": "Requires=dbus.service probe.service",
     "dbus.socket": "[Socket]\nListenStream=/run/dbus/system_bus_socket",
@@ -65,21 +64,7 @@ def probed(more: str) -> dict[str, Any]:
             file.write("[Unit]\nDefaultDependencies=no\n" + text.replace("{python}", sys.executable).replace("{more}", more))
     with open("/run/probe.py", "w") as file:
         file.write(PROBE)
-    flags = c.CLONE_NEWPID | c.CLONE_NEWNS | c.CLONE_NEWCGROUP | c.CLONE_NEWIPC | c.CLONE_NEWUTS
-    pid, pidfd = syscalls.clone3(flags, -1)
-    if pid == 0:
-        try:
-            syscalls.mount("proc", "/proc", "proc", 0, None)
-            environment = {
-                "container": "test",
-                "SYSTEMD_UNIT_PATH": units,
-                "SYSTEMD_GENERATOR_PATH": "/none",
-                "SYSTEMD_ENVIRONMENT_GENERATOR_PATH": "/none",
-                "PATH": "/usr/bin:/bin",
-            }
-            os.execve(SYSTEMD, ["systemd", "--system", "--unit=test.target", "--log-target=null"], environment)
-        finally:
-            os._exit(1)
+    pid, pidfd = boot(units, "test.target")
     try:
         deadline = time.monotonic() + 20
         while not os.path.exists("/run/result"):

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from rktpy.cgroup.delegation import systemd_runs
 from rktpy.cgroup.hierarchy import discover, find
 from rktpy.linux.syscalls import capget
 from tests.support.fly_pods import UUID, entry_point, make_pod, run, shell, start
@@ -183,11 +184,25 @@ def test_seccomp_reaches_32_bit_programs(tmp_path: Path) -> None:
     assert run(pod)[0] == 18  # EXDEV
 
 
-def group_file(name: str, file: str) -> Path:
-    hierarchy = find(discover(), name)
-    if hierarchy is None:
-        pytest.skip(f"no {name} control group is mounted")
-    return Path(f"{hierarchy.directory(hierarchy.own)}/rktpy-{UUID}/{file}")
+def need_controllers(*names: str) -> None:
+    """Skip where the pod cannot get one of these controllers (of v1 or v2)."""
+    if not systemd_runs() and not any(find(discover(), name) for name in names):
+        pytest.skip(f"no {names[0]} control group is mounted")
+
+
+def group_of(pod: Path, controller: str) -> tuple[int, Path]:
+    """The version of the hierarchy that has a controller, and the pod's group there, as its directory says."""
+    for line in (pod / "cgroups").read_text().splitlines():
+        version, controllers, _path, directory = line.split("\t")
+        if controller in controllers.split(","):
+            return int(version), Path(directory)
+    raise AssertionError(f"no group for {controller}")
+
+
+LIMITS = {
+    1: {"memory.limit_in_bytes": f"{64 << 20}\n", "cpu.cfs_quota_us": "25000\n", "cpu.shares": "512\n"},
+    2: {"memory.max": f"{64 << 20}\n", "cpu.max": "25000 100000\n", "cpu.weight": "20\n"},
+}
 
 
 def test_memory_cpu_and_shares(tmp_path: Path) -> None:
@@ -196,36 +211,34 @@ def test_memory_cpu_and_shares(tmp_path: Path) -> None:
         "resource/cpu": {"limit": "250m"},
         "os/linux/cpu-shares": 512,
     }
-    memory = group_file("memory", "memory.limit_in_bytes")
-    if "memory.limit" not in memory.name or find(discover(), "memory").version == 2:  # type: ignore[union-attr]
-        pytest.skip("v2 has its own test")
+    need_controllers("memory")
     pod = make_pod(tmp_path / "p", isolated_app("echo up; sleep 60", isolators))
     process = start(pod)
     try:
         assert process.stdout is not None and process.stdout.readline() == "up\n"
-        assert memory.read_text() == f"{64 << 20}\n"
-        assert group_file("cpu", "cpu.cfs_quota_us").read_text() == "25000\n"
-        assert group_file("cpu", "cpu.shares").read_text() == "512\n"
-        assert str(process.pid) in memory.with_name("cgroup.procs").read_text().split()
+        version, memory = group_of(pod, "memory")
+        for file, value in LIMITS[version].items():
+            assert (group_of(pod, file.partition(".")[0])[1] / file).read_text() == value
+        assert str(process.pid) in (memory / "cgroup.procs").read_text().split()
         assert set(report(pod).values()) == {("enforced", "")} and len(report(pod)) == 3
         assert (pod / "subcgroup").read_text().endswith(f"rktpy-{UUID}")
         script = "cat /proc/self/cgroup"
         inside = entry_point(pod, "enter", f"--pid={process.pid}", "--", "/bin/sh", "-c", script)[1]
         assert inside == Path(f"/proc/{process.pid}/cgroup").read_text(), "entering joins the app's groups"
         left = subprocess.Popen(["sleep", "60"])
-        memory.with_name("cgroup.procs").write_text(str(left.pid))
+        (memory / "cgroup.procs").write_text(str(left.pid))
     finally:
         process.kill()
         process.communicate()
+    groups = {memory, group_of(pod, "cpu")[1]}
     assert entry_point(pod, "gc", "--local-config=/etc/rktpy", UUID) == (0, "", "")
     assert left.wait(5) == -signal.SIGKILL
-    assert not memory.parent.exists()
-    assert not group_file("cpu", "cpu.shares").parent.exists()
+    assert not any(group.exists() for group in groups)
     assert entry_point(pod, "gc", UUID) == (0, "", ""), "a second time is fine"
 
 
 def test_memory_limit_is_the_apps_end(tmp_path: Path) -> None:
-    group_file("memory", "")
+    need_controllers("memory")
     app = isolated_app("x=1234567890123456; while :; do x=$x$x; done", {"resource/memory": {"limit": "16Mi"}})
     pod = make_pod(tmp_path / "p", app)
     try:
@@ -237,23 +250,23 @@ def test_memory_limit_is_the_apps_end(tmp_path: Path) -> None:
 
 
 def test_the_pods_limit_bounds_the_apps(tmp_path: Path) -> None:
-    memory = group_file("memory", "memory.limit_in_bytes")
-    app = isolated_app("true", {"resource/memory": {"request": "8Mi", "limit": "64Mi"}})
+    need_controllers("memory")
+    app = isolated_app("echo up; sleep 60", {"resource/memory": {"request": "8Mi", "limit": "64Mi"}})
     pod = make_pod(tmp_path / "p", app, pod={"isolators": [{"name": "resource/memory", "value": {"limit": "32Mi"}}]})
+    process = start(pod)
     try:
-        status, _out, err = run(pod)
-        assert status == 0
-        assert err == "stage1: app app: resource/memory is changed: the request reserves nothing, only a limit is set\n"
-        if memory.exists():
-            assert memory.read_text() == f"{32 << 20}\n"
+        assert process.stdout is not None and process.stdout.readline() == "up\n"
+        version, memory = group_of(pod, "memory")
+        assert (memory / ("memory.max" if version == 2 else "memory.limit_in_bytes")).read_text() == f"{32 << 20}\n"
     finally:
+        process.kill()
+        err = process.communicate()[1]
         assert entry_point(pod, "gc", UUID)[0] == 0
+    assert err == "stage1: app app: resource/memory is changed: the request reserves nothing, only a limit is set\n"
 
 
 def test_block_io(tmp_path: Path) -> None:
-    hierarchy = find(discover(), "blkio")
-    if hierarchy is None:
-        pytest.skip("no blkio control group is mounted")
+    need_controllers("blkio", "io")
     isolators = {
         "resource/block-bandwidth": {"default": True, "limit": "5M"},
         "resource/block-iops": {"default": True, "limit": "300"},
@@ -267,10 +280,14 @@ def test_block_io(tmp_path: Path) -> None:
         outcomes = {outcome for outcome, _reason in found.values()}
         if outcomes == {"ignored"}:
             assert all("no block device" in reason for _outcome, reason in found.values())
-            return
-        assert outcomes == {"changed"}, "v1 does not see what is written back"
-        for file, value in (("read_bps", "5000000"), ("write_iops", "300")):
-            assert group_file("blkio", f"blkio.throttle.{file}_device").read_text().split()[1] == value
+        elif (pod / "cgroups").read_text().startswith("2"):
+            assert outcomes == {"enforced"}
+            limits = (group_of(pod, "io")[1] / "io.max").read_text().split()
+            assert limits[1:] == ["rbps=5000000", "wbps=5000000", "riops=300", "wiops=300"]
+        else:
+            assert outcomes == {"changed"}, "v1 does not see what is written back"
+            for file, value in (("read_bps", "5000000"), ("write_iops", "300")):
+                assert (group_of(pod, "blkio")[1] / f"blkio.throttle.{file}_device").read_text().split()[1] == value
     finally:
         process.kill()
         process.communicate()

@@ -1,7 +1,4 @@
-"""Pods on a host whose first process is systemd: a real one, with D-Bus and machined, in namespaces of its own.
-
-What a virtual machine would show beside this is pure cgroup v2 and AppArmor.
-"""
+"""Pods on a host whose first process is systemd: a real one, with D-Bus and machined, in namespaces of its own."""
 
 from __future__ import annotations
 
@@ -12,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from tests.conftest import Rktpy, need_tool
 from tests.support.namespaces import isolated
+from tests.support.nested_systemd import boot
 
 pytestmark = pytest.mark.root
 
-SYSTEMD = "/lib/systemd/systemd"
 UNITS = {
     "test.target": "[Unit]\nDefaultDependencies=no\nRequires=dbus.service\nWants=pod.service",
     "dbus.socket": "[Unit]\nDefaultDependencies=no\n[Socket]\nListenStream=/run/dbus/system_bus_socket",
@@ -47,21 +43,7 @@ def answered(command: str, more: str, directory: Path, data: Path) -> str:
     places = {"command": command, "more": more, "out": directory / "out", "err": directory / "err"}
     for name, text in UNITS.items():
         (units / name).write_text(text.format(**places) if name == "pod.service" else text)
-    flags = c.CLONE_NEWPID | c.CLONE_NEWNS | c.CLONE_NEWCGROUP | c.CLONE_NEWIPC | c.CLONE_NEWUTS
-    pid, pidfd = syscalls.clone3(flags, -1)
-    if pid == 0:
-        try:
-            syscalls.mount("proc", "/proc", "proc", 0, None)
-            environment = {
-                "container": "test",
-                "SYSTEMD_UNIT_PATH": f"{units}",
-                "SYSTEMD_GENERATOR_PATH": "/none",
-                "SYSTEMD_ENVIRONMENT_GENERATOR_PATH": "/none",
-                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-            }
-            os.execve(SYSTEMD, ["systemd", "--system", "--unit=test.target", "--log-target=null"], environment)
-        finally:
-            os._exit(1)
+    pid, pidfd = boot(str(units), "test.target")
     answer = directory / "answer"
     try:
         ready = "stage1/rootfs/rkt/supervisor-status"  # a link that leads nowhere

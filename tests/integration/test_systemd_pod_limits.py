@@ -30,9 +30,7 @@ def test_memory_of_all_apps(stored: Rktpy, tmp_path: Path) -> None:
     for more in ([], isolators(resource__memory={"limit": "1G"})):
         apps = (app(hog, "hog", isolators=more), app("exec sleep 60", "other"))
         manifest = pod_of(tmp_path, *apps, isolators=isolators(resource__memory={"limit": "64M"}))
-        begun = time.monotonic()
         stored(UNSIGNED, "run", "--strict", manifest, status=9)
-        assert time.monotonic() - begun < 15
         (uuid,) = states(stored)
         assert {"app-hog=9", "app-other=15"} <= set(stored("status", uuid).stdout.splitlines())
         stored("rm", uuid)

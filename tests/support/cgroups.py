@@ -25,3 +25,11 @@ def make_room() -> None:
                 file.write(f"+{controller}")
         with open(f"{top}/own/cgroup.procs", "w") as file:
             file.write("0")
+
+
+def move_aside() -> None:
+    """Join the processes that :func:`make_room` moved, and leave the group to what this process started."""
+    for one in discover():
+        if one.version == 2 and one.own.endswith("/own"):
+            with open(f"{os.path.dirname(str(one.directory(one.own)))}/tests/cgroup.procs", "w") as file:
+                file.write("0")

@@ -5,7 +5,8 @@
 - a private mount tree, a /proc of the new pid namespace, empty tmpfs on /run and /sys/fs/cgroup;
 - a /dev of its own (a runtime that changes the owner of its stdio would else change the machine's /dev/null);
 - with ``cgroups=True``: a cgroup subtree of its own in every hierarchy that the machine has mounted, seen as the root of
-  hierarchies mounted below /sys/fs/cgroup as on the machine; it is removed afterwards.
+  hierarchies mounted below /sys/fs/cgroup as on the machine; it is removed afterwards. $RKTPY_TEST_CGROUP names the v2 group
+  that it is made in: one that hands out its controllers, which the test's own group, with processes in it, cannot do.
 
 When the function returns, or the time is up, every process left in the pid namespace is killed and all mounts are gone.
 """
@@ -56,6 +57,7 @@ def hierarchies() -> list[Hierarchy]:
         for line in lines:
             _number, controllers, path = line.rstrip("\n").split(":", 2)
             membership[controllers] = path
+    given = os.environ.get("RKTPY_TEST_CGROUP") or membership.get("", "/")
     found: dict[str, Hierarchy] = {}  # by mount point: a later mount covers an earlier one
     with open("/proc/self/mountinfo") as lines:
         for line in lines:
@@ -63,12 +65,31 @@ def hierarchies() -> list[Hierarchy]:
             mount_point = left.split()[4]
             fstype, _source, super_options = right.split(" ", 2)
             if fstype == "cgroup2":
-                found[mount_point] = Hierarchy(mount_point, fstype, "", membership.get("", "/"))
+                found[mount_point] = Hierarchy(mount_point, fstype, "", given)
             elif fstype == "cgroup":
                 for controllers, path in membership.items():
                     if controllers and set(controllers.split(",")) <= set(super_options.split(",")):
                         found[mount_point] = Hierarchy(mount_point, fstype, controllers, path)
     return list(found.values())
+
+
+def controllers() -> set[str]:
+    """The controllers, of v1 and v2, that a function called with ``cgroups=True`` finds."""
+    found: set[str] = set()
+    for tree in hierarchies():
+        if tree.fstype == "cgroup2":
+            with open(os.path.join(tree.mount_point, tree.own.lstrip("/"), "cgroup.controllers")) as file:
+                found.update(file.read().split())
+        else:
+            found.update(tree.options.split(","))
+    return found
+
+
+def _own_groups() -> list[str]:
+    """The directories of this process's own groups in the v2 hierarchies that are mounted."""
+    with open("/proc/self/cgroup") as lines:
+        own = "".join(line.rstrip("\n").partition("::")[2] for line in lines if line.startswith("0::"))
+    return [f"{tree.mount_point}{own.rstrip('/')}" for tree in hierarchies() if tree.fstype == "cgroup2"]
 
 
 def isolated(
@@ -152,14 +173,13 @@ def _enter(
     name: str,
     network: bool,
 ) -> None:
+    # Opened now: the other process is going to mount over these paths, and we leave these groups.
+    outside = [os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in _own_groups() if trees]
     for tree in trees:
         with open(os.path.join(tree.subtree(name), "cgroup.procs"), "w") as file:
             file.write("0")
     flags = c.CLONE_NEWNS | c.CLONE_NEWPID | c.CLONE_NEWIPC | c.CLONE_NEWUTS | c.CLONE_NEWCGROUP
     syscalls.unshare(flags | (c.CLONE_NEWNET if network else 0))
-    unified = [os.path.dirname(tree.subtree(name)) for tree in trees if tree.fstype == "cgroup2"]
-    # Opened now: the other process is going to mount over these paths.
-    outside = [os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for directory in unified]
     init = os.fork()
     if init == 0:
         _guarded(write_end, lambda: _init(function, arguments, write_end, trees))

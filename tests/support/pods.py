@@ -105,8 +105,14 @@ def mounts_of(directory: Path | str) -> list[str]:
 
 
 def cgroups_of_pods(uuid: str = "") -> list[str]:
-    """Directories of control groups that pods (one pod) have left."""
-    return [d for d, _dirs, _files in os.walk("/sys/fs/cgroup") if os.path.basename(d).startswith(f"rktpy-{uuid}")]
+    """Directories of control groups that pods (one pod) have left; systemd's scopes around them are systemd's."""
+    names = [(d, os.path.basename(d)) for d, _dirs, _files in os.walk("/sys/fs/cgroup")]
+    return [d for d, name in names if name.startswith(f"rktpy-{uuid}") and is_pods(name)]
+
+
+def is_pods(name: str) -> bool:
+    """Whether a group of this name is a pod's, not a scope or a service of systemd's."""
+    return len(name) == len("rktpy-") + 36
 
 
 def control_files(pattern: str, uuid: str) -> list[Path]:
