@@ -69,12 +69,15 @@ def read_pins(data_dir: str, stem: str) -> Pins | None:
 
 
 def _table(document: dict[str, Any], member: str, path: str) -> dict[str, str]:
-    part = document.get(member, {})
+    part: Any = document.get(member, {})
+    if not isinstance(part, dict):
+        part = {"": None}
+    members: dict[str, Any] = {**part}
     table: dict[str, str] = {}
-    for key, value in part.items() if isinstance(part, dict) else (("", None),):
+    for key, value in members.items():
         if not isinstance(value, str):
             raise StateError(f"{path} is damaged: {member} is not a table of image IDs; remove it to pin anew")
-        table[str(key)] = value
+        table[key] = value
     return table
 
 

@@ -59,6 +59,7 @@ def service(
     ``unit``, ``settings`` and ``install`` are lines of the three sections, which stand after, and so win over, what is said here;
     ``more`` are further sections.
     """
+    arguments = tuple(arguments)
     settings = tuple(settings)
     unit = tuple(unit)
     given = {key for key, _value in settings}
@@ -79,7 +80,7 @@ def service(
         lines.append(("SyslogIdentifier", "%N"))
     # A colon: no variable is expanded in a command.
     lines.append(("ExecStart", f":{run}"))
-    lines.append(("ExecStopPost", f"-:{tool} rm --uuid-file={UUID_FILE}"))
+    lines.append(("ExecStopPost", " ".join((f"-:{tool} rm", *_directories(arguments), f"--uuid-file={UUID_FILE}"))))
     head: list[Line] = [("Documentation", "man:rktpy-run(1) man:rktpy-unit(5)")]
     if not any(key == "Description" for key, _value in unit):
         head.insert(0, ("Description", description))
@@ -89,3 +90,15 @@ def service(
     if installed:
         sections.append(("Install", installed))
     return "\n".join(["".join([f"[{name}]\n", *[f"{key}={value}\n" for key, value in pairs]]) for name, pairs in sections])
+
+
+def _directories(arguments: Iterable[str]) -> Iterable[str]:
+    """Those of the arguments, before the first image's own, that say where pods are."""
+    following = False
+    for argument in arguments:
+        if argument == "--":
+            return
+        name, equals, _value = argument.strip('"').partition("=")
+        if following or name in ("--dir", "--local-config", "--system-config"):
+            yield argument
+            following = not equals and not following

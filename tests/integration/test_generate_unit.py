@@ -10,6 +10,8 @@ import pytest
 
 from rktpy.units.unit_file import Setting, words
 from tests.conftest import Rktpy, need_tool
+from tests.support.booted import booted
+from tests.unit.test_generator import generator_program
 
 pytestmark = pytest.mark.root
 
@@ -80,3 +82,34 @@ def test_a_pod_by_its_manifest(stored: Rktpy, tmp_path: Path) -> None:
 def test_what_makes_no_unit(rktpy: Rktpy, args: tuple[str, ...], problem: str) -> None:
     done = rktpy("generate", "unit", *args, status=254)
     assert problem in done.stderr and "[Unit]" not in done.stdout
+
+
+def test_a_described_pod_runs_on_a_host(stored: Rktpy, tmp_path: Path) -> None:
+    """The generator is systemd's: at boot and at daemon-reload; WantedBy= starts the service."""
+    for tool in ("dbus-daemon", "nsenter"):
+        need_tool(tool)
+    files, generators = tmp_path / "files", tmp_path / "generators"
+    files.mkdir()
+    generators.mkdir()
+    flags = f"--dir={stored.data} --local-config={stored.config} --system-config={stored.system} --insecure-options=image"
+    (files / "one.app").write_text(
+        f"[App]\nImage={NAME}\nPod=both.pod\nEntrypoint=/bin/sh\nExec=-c 'echo said; exec sleep 600'\n"
+    )
+    (files / "two.app").write_text(f"[App]\nImage={NAME}\nPod=both.pod\nEntrypoint=/bin/sleep\nExec=600\nReadOnly=yes\n")
+    (files / "both.pod").write_text(
+        f"[Pod]\nNetwork=none\nRktpyArgs={flags}\n[Unit]\nDefaultDependencies=no\n[Install]\nWantedBy=test-of-pods.target\n"
+    )
+    program = generator_program(tmp_path, stored.launcher)
+    wrapper = generators / "rktpy-system-generator"
+    wrapper.write_text(f'#!/bin/sh\nRKTPY_UNIT_DIRS={files} exec {program} "$@"\n')
+    wrapper.chmod(0o755)
+    script = """
+systemctl start test-of-pods.target
+until systemctl is-active -q both-pod.service; do sleep 0.1; done
+systemctl show -P UnitFileState -P Delegate -P Type both-pod.service >$answer
+until journalctl -q --since $since -o cat -u both-pod.service -t one | grep -q said; do sleep 0.1; done
+systemctl stop both-pod.service
+"""
+    answer = booted({"test-of-pods.target": "[Unit]"}, script, tmp_path / "host", generator=str(wrapper)).split()
+    assert sorted(answer) == ["generated", "notify", "yes"]
+    assert stored("list", "--no-legend").stdout == "", "the service has removed its pod"

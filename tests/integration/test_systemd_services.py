@@ -62,8 +62,8 @@ def test_lines_reach_the_journal_under_the_apps_name(stored: Rktpy, tmp_path: Pa
     command = script_app(stored, tmp_path, "echo hello; echo 'MESSAGE=x[1]: y'; exec sleep 600")
     script = (
         "systemctl start web.service\n"
-        + WAIT.format("journalctl -q -o cat -u web.service | grep -q 'x\\[1\\]'")
-        + "journalctl -q -o json -u web.service >$answer\nsystemctl stop web.service\n"
+        + WAIT.format("journalctl -q --since $since -o cat -u web.service | grep -q 'x\\[1\\]'")
+        + "journalctl -q --since $since -o json -u web.service >$answer\nsystemctl stop web.service\n"
     )
     answer = booted({"web.service": service(command, "Type=exec", delegate)}, script, tmp_path / "host")
     entries = [json.loads(line) for line in answer.splitlines()]
@@ -133,8 +133,8 @@ def test_sockets_of_the_unit_reach_the_app(stored: Rktpy, tmp_path: Path) -> Non
     script = (
         "ip link set lo up 2>/dev/null || :\nsystemctl start web.socket\n"
         "(echo | timeout 20 busybox nc 127.0.0.1 7777 >/dev/null) &\n"
-        + WAIT.format("journalctl -q -o cat -u web.service | grep -q served")
-        + "journalctl -q -o cat -u web.service >$answer\nsystemctl stop web.socket web.service\n"
+        + WAIT.format("journalctl -q --since $since -o cat -u web.service | grep -q served")
+        + "journalctl -q --since $since -o cat -u web.service >$answer\nsystemctl stop web.socket web.service\n"
     )
     assert "served 1 web" in booted(units, script, tmp_path / "host")
 
