@@ -17,7 +17,7 @@ python=/usr/bin/python3
 packages="python3 python3-venv python3-dev gcc libc6-dev libsystemd-dev pkg-config gnupg gpgv ca-certificates busybox-static
     skopeo umoci podman buildah runc crun conmon docker-registry apache2-utils openssl mmdebstrap iproute2 zstd xz-utils bzip2 attr libcap2-bin
     strace shellcheck groff git tar util-linux mount tzdata procps e2fsprogs curl containernetworking-plugins iptables
-    systemd systemd-container dbus systemd-journal-remote"
+    systemd systemd-container dbus systemd-journal-remote zsh fish debhelper apparmor"
 if [ "${1:-}" = --packages ]; then
     # shellcheck disable=SC2086  # a list of words
     printf '%s\n' $packages

@@ -130,11 +130,12 @@ stderr, separated by commas. To detach from a terminal type ^] three times withi
         ("completion",),
         "completion SHELL",
         "Print completion code for a shell",
-        """SHELL is bash. To have completion in the running shell:
+        """SHELL is bash, zsh or fish. To have completion in the running shell:
 
     source <(rktpy completion bash)
 
-To have it always, write the output to a file in /etc/bash_completion.d.""",
+To have it always, write the output to a file in /etc/bash_completion.d, to /usr/share/zsh/vendor-completions/_rktpy, or to
+/usr/share/fish/vendor_completions.d/rktpy.fish. The Debian package has done so.""",
     ),
     Command(
         ("config",),
