@@ -87,3 +87,13 @@ def names_file(flag: Flag) -> bool:
         or flag[0].endswith(("-file", "-path", "-file-save", "profile"))
         or flag[0] in ("pod-manifest", "signature")
     )
+
+
+def next_words(command: Command) -> dict[str, str]:
+    """The words that may follow those of a group of commands, each with what it is for."""
+    depth = len(command.path)
+    return {
+        one.path[depth]: one.short
+        for one in COMMANDS
+        if one.listed and len(one.path) == depth + 1 and one.path[:depth] == command.path
+    }

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from rktpy.cli import flags
 from rktpy.cli.commands import ROOT
-from rktpy.cli.completed_values import ARGUMENTS, LIST_IMAGES, LIST_PODS, SHELLS, VALUES, key, listed, names_file, takes_value
-from rktpy.cli.help import shown, sub_commands
+from rktpy.cli.completed_values import (
+    ARGUMENTS,
+    LIST_IMAGES,
+    LIST_PODS,
+    SHELLS,
+    VALUES,
+    key,
+    listed,
+    names_file,
+    next_words,
+    takes_value,
+)
+from rktpy.cli.help import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,8 +70,8 @@ def completion() -> str:
         name = key(command)
         here = f"complete -c rktpy -n {quoted(f'__rktpy_at {quoted(name)}')}"
         if not command.module or name == "help":
-            for one in sub_commands(command if command.module == "" else ROOT):
-                lines.append(f"{here} -a {quoted(one.name)} -d {quoted(one.short)}")
+            for word, short in next_words(command if command.module == "" else ROOT).items():
+                lines.append(f"{here} -a {quoted(word)} -d {quoted(short)}")
         elif name in ARGUMENTS:
             lines.append(f"{here} {_action(ARGUMENTS[name])}")
         lines += [f"{here} {_flag(flag)}" for flag in shown(command.flags)]

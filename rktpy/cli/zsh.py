@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from rktpy.cli import flags
 from rktpy.cli.commands import ROOT
-from rktpy.cli.completed_values import ARGUMENTS, LIST_IMAGES, LIST_PODS, SHELLS, VALUES, key, listed, names_file, takes_value
-from rktpy.cli.help import shown, sub_commands
+from rktpy.cli.completed_values import (
+    ARGUMENTS,
+    LIST_IMAGES,
+    LIST_PODS,
+    SHELLS,
+    VALUES,
+    key,
+    listed,
+    names_file,
+    next_words,
+    takes_value,
+)
+from rktpy.cli.help import shown
 
 _HEAD = r"""#compdef rktpy
 # zsh completion for rktpy
@@ -113,8 +124,8 @@ def _arguments() -> str:
     for command in listed():
         name = key(command)
         if not command.module or name == "help":
-            below = sub_commands(command if command.module == "" else ROOT)
-            pairs = [quoted(f"{one.name}:{one.short}") for one in below]
+            below = next_words(command if command.module == "" else ROOT)
+            pairs = [quoted(f"{word}:{short}") for word, short in below.items()]
             cases.append(f"({quoted(name)}) __rktpy_described {' '.join(pairs)} ;;")
         elif name in ARGUMENTS:
             what = ARGUMENTS[name]
