@@ -82,8 +82,8 @@ class Soak:
 
     def step(self) -> None:
         actions: tuple[Callable[[], str], ...] = (
-            self.restart, self.restart, self.stop_and_start, self.kill, self.kill_the_pod, self.terminate, self.update, self.bad_update,
-            self.collect, self.reload,
+            self.restart, self.restart, self.stop_and_start, self.kill, self.kill_the_pod, self.terminate,
+            self.update, self.bad_update, self.collect, self.reload,
         )  # fmt: skip
         name = self.random.choice(actions)()
         self.done[name] = self.done.get(name, 0) + 1
@@ -163,7 +163,7 @@ class Soak:
         groups = [path for path in Path("/sys/fs/cgroup").rglob("rktpy-*") if path.is_dir() and "groups" not in path.name]
         return {
             "mounts": len([line for line in read(Path("/proc/self/mountinfo")).split("\n") if data in line or "rktpy" in line]),
-            "network namespaces": len({os.readlink(path) for path in Path("/proc").glob("[0-9]*/ns/net") if os.path.lexists(path)}),
+            "network namespaces": len(namespaces()),
             "named network namespaces": len(list(Path("/run/netns").glob("*"))),
             "control groups": len(groups),
             "processes": len([one for one in commands if one.parent.name != str(os.getpid())]),
@@ -186,6 +186,17 @@ def lines(*argv: str) -> list[str]:
 
 def shown(unit: str, name: str) -> str:
     return subprocess.run(["systemctl", "show", "-P", name, unit], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def namespaces() -> set[str]:
+    """The network namespaces of all processes."""
+    found: set[str] = set()
+    for path in Path("/proc").glob("[0-9]*/ns/net"):
+        try:
+            found.add(os.readlink(path))
+        except OSError:
+            pass  # it has ended
+    return found
 
 
 def read(path: Path) -> str:
