@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Rktpy, need_tool
 from tests.support.aci import make_aci
 from tests.support.booted import booted
-from tests.support.pod_manifests import app, pod_of
+from tests.support.pod_manifests import PYTHON, app, pod_of, with_python
 
 pytestmark = pytest.mark.root
 
@@ -119,6 +119,37 @@ def test_an_app_that_speaks_keeps_the_watchdog_itself(stored: Rktpy, tmp_path: P
     ).stdout  # fmt: skip
     assert "Type=notify\nWatchdogSec=7000000us\n" in dry
     assert "[Timer]\nOnActiveSec=0\nOnUnitActiveSec=2333333us\n" in dry
+
+
+@pytest.mark.parametrize("flavour", ["systemd", "fly"])
+def test_an_app_that_speaks_says_itself_when_the_service_is_ready(stored: Rktpy, tmp_path: Path, flavour: str) -> None:
+    """By an annotation of the pod's; the service is "activating" until then."""
+    code = (
+        "import os, socket, time\n"
+        "while not os.path.exists('/go/now'): time.sleep(0.05)\n"
+        "socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'READY=1', os.environ['NOTIFY_SOCKET'])\n"
+        "time.sleep(600)\n"
+    )
+    go = tmp_path / "go"
+    go.mkdir()
+    one = app("", "web", annotations=[{"name": "appc.io/executor/supports-systemd-notify", "value": "true"}])
+    one["app"]["exec"] = [PYTHON, "-IS", "-c", code]
+    one["mounts"] = [{"volume": "go", "path": "/go"}]
+    volumes = [{"name": "go", "kind": "host", "source": str(go)}]
+    command = " ".join(
+        stored.argv(UNSIGNED, "run", "--net=none", f"--stage1={flavour}", with_python(tmp_path, one, volumes=volumes))
+    )
+    script = f"""
+systemctl start --no-block web.service
+sleep 1.5
+systemctl show -P ActiveState web.service >$answer
+touch {go}/now
+{WAIT.format("systemctl is-active -q web.service")}
+systemctl show -P ActiveState web.service >>$answer
+systemctl stop web.service
+"""
+    answer = booted({"web.service": service(command, "Type=notify")}, script, tmp_path / "host").split()
+    assert answer == ["activating", "active"]
 
 
 def test_sockets_of_the_unit_reach_the_app(stored: Rktpy, tmp_path: Path) -> None:
