@@ -1,4 +1,6 @@
-"""Readiness of a fly pod for the unit that runs it (sd_notify(3)): a unit with Type=notify waits until somebody says READY=1.
+"""What a fly pod and the unit that runs it have to tell each other: readiness (sd_notify(3)), and sockets.
+
+A unit with Type=notify waits until somebody says READY=1.
 
 An app whose image has the annotation appc.io/executor/supports-systemd-notify says it itself, over the manager's socket, which is
 bound into its root; as it is the unit's main process, it keeps the unit's watchdog away too. Any other app is ready when it is
@@ -44,6 +46,21 @@ def notify_environment(pod: PodApp) -> dict[str, str]:
     if period:
         variables.update(WATCHDOG_USEC=str(period), WATCHDOG_PID=str(os.getpid()))
     return variables
+
+
+def passed_sockets(pod: PodApp) -> tuple[int, dict[str, str]]:
+    """How many sockets the manager has given to this process (sd_listen_fds(3)), and the variables that tell the app.
+
+    None for an app without a port that says socketActivated: it would not know what they are. They are the descriptors from 3 on,
+    whoever opens others meanwhile, and the app is this very process.
+    """
+    count = os.environ.get("LISTEN_FDS", "")
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not (count.isascii() and count.isdigit()) or len(count) > 4:
+        return 0, {}
+    if not any(port.socket_activated for port in pod.app.ports):
+        return 0, {}
+    variables = {name: os.environ[name] for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES") if name in os.environ}
+    return int(count), variables
 
 
 def say_ready(pod: PodApp) -> Callable[[], None]:

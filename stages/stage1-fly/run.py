@@ -58,7 +58,7 @@ from rktpy.stage1.fly.limits import (
     read_isolators,
     report_options,
 )
-from rktpy.stage1.fly.readiness import notify_environment, notify_mount, say_ready
+from rktpy.stage1.fly.readiness import notify_environment, notify_mount, passed_sockets, say_ready
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,7 +114,8 @@ def main(argv: list[str]) -> int:
     if subtree is not None:
         subtree.enter()
 
-    environment = {**app_environment(pod.name, pod.app, user), **notify_environment(pod)}
+    sockets, told = passed_sockets(pod)
+    environment = {**app_environment(pod.name, pod.app, user), **notify_environment(pod), **told}
     search = next((variable.value for variable in pod.app.environment if variable.name == "PATH"), None)
     directory = pod.app.working_directory or "/"
     program = find_executable(root, pod.app.exec[0], search, directory)
@@ -131,7 +132,7 @@ def main(argv: list[str]) -> int:
     for handler, handler_argv in handlers:
         _run_handler(handler, handler_argv, environment)
     ready()
-    become(program, pod.app.exec, environment, privileges, root, lock_fd)
+    become(program, pod.app.exec, environment, privileges, root, lock_fd, sockets)
 
 
 def _dry_run(pod: PodApp, root: Root, arguments: Arguments, mounts: tuple[Operation, ...]) -> None:

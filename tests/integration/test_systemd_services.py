@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rktpy.cgroup.delegation import systemd_runs
 from tests.conftest import Rktpy, need_tool
 from tests.support.aci import make_aci
 from tests.support.booted import booted
@@ -16,6 +19,7 @@ from tests.support.pod_manifests import PYTHON, app, pod_of, with_python
 
 pytestmark = pytest.mark.root
 
+ON_THE_HOST = systemd_runs() and os.environ.get("RKTPY_TEST_SANDBOX") == "host"
 UNSIGNED = "--insecure-options=image"
 IMAGE = "example.com/busybox:1"
 WAIT = "until {}; do sleep 0.05; done\n"
@@ -152,22 +156,25 @@ systemctl stop web.service
     assert answer == ["activating", "active"]
 
 
-def test_sockets_of_the_unit_reach_the_app(stored: Rktpy, tmp_path: Path) -> None:
-    """The host's socket unit, the service, the pod's socket unit, the app."""
+@pytest.mark.parametrize("flavour", ["systemd", "fly"])
+def test_sockets_of_the_unit_reach_the_app(stored: Rktpy, tmp_path: Path, flavour: str) -> None:
+    """The host's socket unit, the service, for a pod of systemd's the pod's socket unit, the app."""
     ports = [{"name": "web", "protocol": "tcp", "port": 7777, "count": 1, "socketActivated": True}]
-    command = script_app(stored, tmp_path, "echo served $LISTEN_FDS $LISTEN_FDNAMES; exec sleep 600", ports=ports)
-    command = command.replace("--net=none", "--net=host")
+    look = "echo served $LISTEN_FDS $LISTEN_FDNAMES; readlink /proc/self/fd/3"
+    command = script_app(stored, tmp_path, f"{look}; exec sleep 600", ports=ports)
+    command = command.replace("--net=none", f"--net=host --stage1={flavour}")
     units = {
-        "web.service": service(command, "Type=notify"),
-        "web.socket": "[Socket]\nListenStream=7777\n",
+        "web.service": service(command, "Type=notify", "SyslogIdentifier=web"),
+        "web.socket": "[Socket]\nListenStream=7777\nFileDescriptorName=web\n",
     }
     script = (
         "ip link set lo up 2>/dev/null || :\nsystemctl start web.socket\n"
         "(echo | timeout 20 busybox nc 127.0.0.1 7777 >/dev/null) &\n"
-        + WAIT.format("journalctl -q --since $since -o cat -u web.service | grep -q served")
-        + "journalctl -q --since $since -o cat -u web.service >$answer\nsystemctl stop web.socket web.service\n"
+        + WAIT.format("journalctl -q --since $since -o cat -t web | grep -q socket:")
+        + "journalctl -q --since $since -o cat -t web >$answer\nsystemctl stop web.socket web.service\n"
     )
-    assert "served 1 web" in booted(units, script, tmp_path / "host")
+    answer = booted(units, script, tmp_path / "host")
+    assert "served 1 web\nsocket:[" in answer
 
 
 def test_machinectl_knows_the_pod(stored: Rktpy, tmp_path: Path) -> None:
@@ -196,6 +203,36 @@ machinectl terminate $m
     shell = (host / "shell").read_text()
     assert f"shell of rkt-{uuid}" in shell and "web" in shell, shell
     assert "state=exited\n" in stored("status", uuid).stdout
+
+
+@pytest.mark.skipif(not ON_THE_HOST, reason="needs a manager for users: tests/vm")
+def test_a_unit_of_roots_own_manager(stored: Rktpy, tmp_path: Path) -> None:
+    unit = service(run(stored, IMAGE, "--exec=/bin/sleep", "--", "600"), "Type=notify", "Delegate=yes")
+    (tmp_path / "own.service").write_text(unit)
+    script = f"""
+systemctl start user@0.service
+export XDG_RUNTIME_DIR=/run/user/0
+mkdir -p /run/user/0/systemd/user
+cp {tmp_path}/own.service /run/user/0/systemd/user/rktpy-own.service
+systemctl --user daemon-reload
+systemctl --user start rktpy-own.service
+systemctl --user show -P SubState rktpy-own.service >$answer
+systemctl --user stop rktpy-own.service
+systemctl --user show -P Result rktpy-own.service >>$answer
+rm /run/user/0/systemd/user/rktpy-own.service
+"""
+    assert booted({}, script, tmp_path / "host").split() == ["running", "success"]
+
+
+def test_fetching_asks_for_time(rktpy: Rktpy, busybox_images: Path, tmp_path: Path) -> None:
+    """Also where nothing is downloaded: an image is checked and unpacked."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(10)
+        environment = {"PATH": "/usr/bin:/bin", "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"}
+        rktpy(UNSIGNED, "fetch", str(busybox_images / "busybox.aci"), env=environment)
+        said = [manager.recv(4096).decode() for _phase in range(2)]
+    assert said == ["EXTEND_TIMEOUT_USEC=180000000\nWATCHDOG=1"] * 2
 
 
 def test_a_users_unit_is_told_that_pods_need_root(stored: Rktpy, tmp_path: Path) -> None:
