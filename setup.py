@@ -1,7 +1,8 @@
 """Build of what is written in C; everything else is in pyproject.toml.
 
 The extension is optional: without a compiler ``rktpy.linux.syscalls`` uses the ctypes fallback, which is slower to load. So is
-the program that hands over to an image's. The monitor of stage1-systemd is not: without it that stage1 says so.
+the program that hands over to an image's. The monitors of
+stage1-systemd and stage1-oci are not: without them these stage1s say so.
 """
 
 import os
@@ -16,6 +17,8 @@ _WITHOUT_LIBRARY = (
 #: Static programs: the source beside it, what the linker needs.
 PROGRAMS = {
     "rktpy/stage1/systemd/monitor": (["-static", "-s"], ["-O2", "-Wall", "-Wextra"]),
+    "rktpy/stage1/oci/monitor": (["-static", "-s"], ["-O2", "-Wall", "-Wextra"]),
+    "rktpy/stage1/oci/pause": (["-static", "-s"], ["-O2", "-Wall", "-Wextra"]),
     "rktpy/isolate/handoff": _WITHOUT_LIBRARY,
     "rktpy/isolate/confine": _WITHOUT_LIBRARY,
 }

@@ -82,11 +82,16 @@ class PathsDocument(Record):
 
 
 class Stage1Document(Record):
-    """Kind ``stage1``: the default stage1 image. Name and version come together; ``location`` is an absolute path or a URL."""
+    """Kind ``stage1``: the default stage1 image. Name and version come together; ``location`` is an absolute path or a URL.
+
+    ``oci_runtime`` is the runtime of stage1-oci, by name or absolute path; where it is all that is configured, that stage1 is the
+    default.
+    """
 
     name: str = ""
     version: str = ""
     location: str = ""
+    oci_runtime: str = ""
 
 
 ConfigDocument = AuthDocument | DockerAuthDocument | PathsDocument | Stage1Document
@@ -185,8 +190,11 @@ def _paths(document: dict[str, Any], what: str) -> PathsDocument:
 
 
 def _stage1(document: dict[str, Any], what: str) -> Stage1Document:
-    members = _members(document, what, "", "rktKind", "rktVersion", "name", "version", "location")
-    stage1 = Stage1Document(members.os_text("name"), members.os_text("version"), members.os_text("location"))
+    members = _members(document, what, "", "rktKind", "rktVersion", "name", "version", "location", "ociRuntime")
+    texts = [members.os_text(name) for name in ("name", "version", "location", "ociRuntime")]
+    stage1 = Stage1Document(*texts)
+    if "/" in stage1.oci_runtime and not stage1.oci_runtime.startswith("/"):
+        raise members.fail("ociRuntime", "the OCI runtime is neither a name nor an absolute path")
     if stage1.version and not stage1.name:
         raise members.fail("version", "default stage1 image version specified, but name is missing")
     if stage1.name and not stage1.version:
@@ -251,13 +259,14 @@ def paths_to_dict(paths: PathsDocument) -> dict[str, Any]:
 
 
 def stage1_to_dict(stage1: Stage1Document) -> dict[str, Any]:
-    """The ``stage1`` document."""
+    """The ``stage1`` document. What rkt does not know is left out where it is not configured."""
     return {
         "rktVersion": VERSION,
         "rktKind": "stage1",
         "name": stage1.name,
         "version": stage1.version,
         "location": stage1.location,
+        **({"ociRuntime": stage1.oci_runtime} if stage1.oci_runtime else {}),
     }
 
 

@@ -53,6 +53,32 @@ def stream_of(priority: object) -> str:
     return "stderr" if len(text) == 1 and "0" <= text < str(_WORST_OF_STDOUT) else "stdout"
 
 
+def parse_log_line(line: bytes, what: str = "line of a log") -> tuple[int, str, bytes, bool]:
+    """When it was written (nanoseconds since the epoch), its stream, the text, and whether the line goes on in the next.
+
+    ``line`` is without its newline. Raises FormatError.
+    """
+    words = line.split(b" ", 3)
+    if len(words) != 4 or words[1] not in (b"stdout", b"stderr") or words[2].split(b":")[0] not in (b"F", b"P"):
+        raise FormatError(what, "", "is not of the form of Kubernetes")
+    return _nanoseconds(words[0].decode("ascii", "replace"), what), words[1].decode(), words[3], words[2][:1] == b"P"
+
+
+def _nanoseconds(text: str, what: str) -> int:
+    """A time of RFC 3339 since the epoch."""
+    from calendar import timegm
+
+    date, zone = (text[:-1], "+00:00") if text.endswith("Z") else (text[:-6], text[-6:])
+    whole, _dot, fraction = date.partition(".")
+    numbers = [whole[:4], whole[5:7], whole[8:10], whole[11:13], whole[14:16], whole[17:19], zone[1:3], zone[4:6]]
+    if len(whole) != 19 or not all(number.isascii() and number.isdigit() for number in [*numbers, fraction or "0"]):
+        raise FormatError(what, "", f"{text!r} is no time of RFC 3339")
+    year, month, day, hour, minute, second, hours, minutes = map(int, numbers)
+    offset = (hours * 60 + minutes) * (-60 if zone[:1] == "-" else 60)
+    seconds = timegm((year, month, day, hour, minute, second)) - offset
+    return seconds * 1_000_000_000 + int(fraction[:9].ljust(9, "0"))
+
+
 def log_file_name(path: str) -> str:
     """The name inside the log directory that the annotation ``kubernetes-log-path`` gives.
 

@@ -89,7 +89,7 @@ def parse(data: bytes | str, what: str) -> Any:
     except StopIteration as error:
         raise FormatError(what, "", f"not JSON at character {error.value}") from None
     except _Duplicate as error:
-        raise FormatError(what, "", f"duplicate member {error.args[0]!r}") from None
+        raise FormatError(what, _place_of_duplicate(text, start), f"duplicate member {error.args[0]!r}") from None
     except RecursionError:
         raise FormatError(what, "", "nested too deeply") from None
     except ValueError as error:
@@ -99,6 +99,51 @@ def parse(data: bytes | str, what: str) -> Any:
     if stop != end:
         raise FormatError(what, "", f"text after the document at character {stop}")
     return value
+
+
+class _Pairs(list[tuple[str, "Any"]]):
+    """The members of one object in order, duplicates and all."""
+
+
+class _PairsContext:
+    strict = True
+    object_hook = None
+    object_pairs_hook = staticmethod(_Pairs)
+    parse_float = staticmethod(_number)
+    parse_int = int
+    parse_constant = staticmethod(_constant)
+    memo: dict[str, str] = {}
+
+
+def _place_of_duplicate(text: str, start: int) -> str:
+    """The JSON path of the first object that has a member twice, in a document that was found to have one."""
+    try:
+        value, _stop = make_scanner(_PairsContext())(text, start)
+        return _duplicate_below(value, "") or ""
+    except (ValueError, StopIteration, RecursionError, SystemError):
+        # The document is broken in another way further on.
+        return ""
+
+
+def _duplicate_below(value: Any, path: str) -> str | None:
+    inner: list[tuple[str, Any]]
+    if isinstance(value, _Pairs):
+        if len({name for name, _member in value}) != len(value):
+            return path
+        inner = [(f"{path}.{shown}" if path else shown, member) for shown, member in _shown(value)]
+    elif isinstance(value, list):
+        inner = [(f"{path}[{at}]", member) for at, member in enumerate(value)]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    else:
+        return None
+    for place, member in inner:
+        found = _duplicate_below(member, place)
+        if found is not None:
+            return found
+    return None
+
+
+def _shown(pairs: _Pairs) -> list[tuple[str, Any]]:
+    return [(name if name.isprintable() else ascii(name)[1:-1], member) for name, member in pairs]
 
 
 def parse_object(data: bytes | str, what: str) -> dict[str, Any]:

@@ -26,6 +26,8 @@ TAG_SECRET_KEYS = (5, 7)
 
 #: More than any honest key with its certifications needs, in bytes.
 MAX_SIZE = 4 << 20
+#: Signatures in one file that are worth GnuPG's time.
+MAX_SIGNATURES = 64
 
 
 class PublicKey(Record):
@@ -164,6 +166,8 @@ def check_detached(data: bytes, what: str) -> bytes:
     found = packets(binary, what)
     if not found:
         raise FormatError(what, "", "no valid signatures found in signature file")
+    if len(found) > MAX_SIGNATURES:
+        raise FormatError(what, "", f"holds {len(found)} packets, at most {MAX_SIGNATURES} signatures are looked at")
     for tag, body in found:
         if tag != TAG_SIGNATURE:
             raise FormatError(what, "", f"not a detached signature (OpenPGP packet {tag})")

@@ -83,6 +83,8 @@ PGID_FILE = "pgid"
 SUBCGROUP_FILE = "subcgroup"
 OVERLAY_PREPARED_FILE = "overlay-prepared"
 PRIVATE_USERS_FILE = "private-users-prepared"
+OCI_RUNTIME_FILE = "oci-runtime"  # for stage1-oci: name or path of the runtime, if one was asked for
+OCI_LOGS = "oci/logs"  # of stage1-oci: <app>.log (Kubernetes kubelet-cri-logging)
 STAGE1_TREE_FILE = "stage1TreeStoreID"
 APP_TREE_FILE = "treeStoreID"  # below APPS_INFO_DIR/<app>
 APPS_INFO_DIR = "appsinfo"
@@ -103,6 +105,7 @@ JOURNAL_DIR = "var/log/journal"  # below it a directory named by the pod's UUID 
 _UNITS_OF_APPS = ("handlers", "iomux")  # templates, with the app's name behind an @
 READY_FILE = "rkt/supervisor-status"
 RESOLV_CONF = "etc/rkt-resolv.conf"
+METADATA_FILE = "rkt/metadata"  # the variable that tells apps of the metadata service, known only when the network is up
 HOSTS = "etc/rkt-hosts"
 HOSTS_FALLBACK = "etc/hosts-fallback"
 

@@ -4,7 +4,7 @@ Source: rkt 1.30 ``rkt/config/config.go``::
 
     <dir>/auth.d/*.json      kinds auth, dockerAuth    a later directory replaces it per domain, per registry
     <dir>/paths.d/*.json     kind paths                per field
-    <dir>/stage1.d/*.json    kind stage1               name and version as a pair, location alone
+    <dir>/stage1.d/*.json    kind stage1               name and version as a pair, location alone, ociRuntime alone
 
 Saying the same thing twice in one directory is an error. Sub-directories are not entered. Unlike rkt, symbolic links to files
 are followed instead of passed over.
@@ -145,8 +145,12 @@ def _merge_stage1(base: Stage1Document, config_dir: str) -> Stage1Document:
             if here.location:
                 raise ConfigError(f"{path}: location of a default stage1 image is already specified")
             here = here.replace(location=document.location)
+        if document.oci_runtime:
+            if here.oci_runtime:
+                raise ConfigError(f"{path}: the OCI runtime is already specified")
+            here = here.replace(oci_runtime=document.oci_runtime)
     named = here if here.name else base
-    return Stage1Document(named.name, named.version, here.location or base.location)
+    return Stage1Document(named.name, named.version, here.location or base.location, here.oci_runtime or base.oci_runtime)
 
 
 def _merge_auth(auth: dict[str, BasicAuth | OAuth | AWSAuth], docker: dict[str, BasicAuth], config_dir: str) -> None:

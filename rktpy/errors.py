@@ -74,7 +74,14 @@ class HTTPError(FetchError):
 
 
 class TrustError(RktpyError):
-    """An image was not accepted by the trust policy."""
+    """An image was not accepted by the trust policy.
+
+    ``decision`` is the :class:`rktpy.trust.decision.Decision` with all that was looked at, where there was one.
+    """
+
+    def __init__(self, message: str, decision: object = None) -> None:
+        self.decision = decision
+        super().__init__(message)
 
 
 class TrustRejected(TrustError):

@@ -63,8 +63,9 @@ def need_tool(name: str) -> str:
 class Rktpy:
     """The command under test, in a data and configuration directory of its own.
 
-    With ``stage1`` its pods are those of fly or of systemd, and a test can say the same of both: a systemd pod gets no network
-    unless the test names one, and its output is given without what stands before each line, whose form is checked.
+    With ``stage1`` its pods are those of fly, of systemd or of an OCI runtime (``oci``: runc; ``oci:NAME``), and a test can say
+    the same of all: a pod that has networks gets none unless the test names one, and its output is given without what stands
+    before each line, whose form is checked.
     """
 
     def __init__(self, launcher: Path, directory: Path, stage1: str = "") -> None:
@@ -73,16 +74,21 @@ class Rktpy:
         self.config = directory / "config"
         self.system = directory / "system"
         self.stage1 = stage1
+        configured = {}
         if stage1 == "fly":
             # As a machine is configured that ran rkt with fly; systemd is what one gets without configuration.
+            configured = {"location": "/usr/lib/rkt/stage1-images/stage1-fly.aci"}
+        elif stage1.startswith("oci"):
+            configured = {"ociRuntime": stage1.partition(":")[2] or "runc"}
+        if configured:
             (self.config / "stage1.d").mkdir(parents=True)
-            document = {"rktKind": "stage1", "rktVersion": "v1", "location": "/usr/lib/rkt/stage1-images/stage1-fly.aci"}
+            document = {"rktKind": "stage1", "rktVersion": "v1", **configured}
             (self.config / "stage1.d" / "stage1.json").write_text(json.dumps(document))
 
     def argv(self, *args: str) -> list[str]:
         """The whole command line for ``args``."""
         ours = args[: args.index("--")] if "--" in args else args
-        network = self.stage1 == "systemd" and _runs(ours) and not any(word.startswith("--net") for word in ours)
+        network = self.stage1 not in ("", "fly") and _runs(ours) and not any(word.startswith("--net") for word in ours)
         return [
             str(self.launcher),
             f"--dir={self.data}",
@@ -107,10 +113,12 @@ class Rktpy:
 
     def app_output(self, text: str, *, debug: bool = False) -> str:
         """What the apps wrote, of what ``run`` printed."""
-        return app_output(text, debug=debug) if self.stage1 == "systemd" else text
+        return text if self.stage1 in ("", "fly") else app_output(text, debug=debug)
 
     def killed(self, number: int) -> int:
-        """The status with which ``run`` ends when a signal kills the app: fly's app is the process itself."""
+        """The status with which ``run`` ends when a signal kills the app: fly's app is the process itself, conmon adds 128."""
+        if self.stage1.startswith("oci"):
+            return 128 + number
         return number if self.stage1 == "systemd" else -number
 
 

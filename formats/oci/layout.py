@@ -8,6 +8,7 @@ from __future__ import annotations
 from rktpy.errors import AmbiguousError, FormatError, NotFoundError
 from rktpy.formats import jsondoc
 from rktpy.formats.oci import members
+from rktpy.formats.oci.digest import HEX_LENGTHS
 from rktpy.formats.oci.index import ImageIndex, is_placeholder, select_platform
 from rktpy.formats.oci.media_types import INDEX_TYPES, MANIFEST_TYPES
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 REF_NAME = "org.opencontainers.image.ref.name"
 _CONTAINERD_NAME = "io.containerd.image.name"
 _LISTED = 20
+_HEX = "0123456789abcdef"
+_SUFFIXES = ("sig", "att", "sbom")
 
 
 def check_layout_file(data: bytes, what: str = "oci-layout") -> None:
@@ -48,6 +51,29 @@ def choose_entry(index: ImageIndex, ref: str, platform: Platform, what: str) -> 
         if not named:
             raise NotFoundError(f"{what}: holds no image")
     return _only(named, index, platform, what)
+
+
+def named_images(index: ImageIndex) -> list[tuple[str, str]]:
+    """The images of a layout, each as its reference name and digest: those that have a name, or else the nameless ones.
+
+    Signatures are left out: cosign's tags, indexes of referrers and entries that state what artifact they are.
+    """
+    named: list[tuple[str, str]] = []
+    nameless: list[tuple[str, str]] = []
+    for entry in index.manifests:
+        name = entry.annotations.get(REF_NAME) or entry.annotations.get(_CONTAINERD_NAME) or ""
+        if not _is_image(entry) or _is_signature_tag(name.rpartition("/")[2].rpartition(":")[2]):
+            continue
+        (named if name else nameless).append((name, entry.digest))
+    return list(dict.fromkeys(named or nameless))
+
+
+def _is_signature_tag(tag: str) -> bool:
+    """Whether a tag is one of those under which signatures of a digest are found."""
+    algorithm, dash, rest = tag.partition("-")
+    encoded, dot, suffix = rest.partition(".")
+    length = min(HEX_LENGTHS.get(algorithm, 0), 64)
+    return bool(dash and length) and len(encoded) >= length and not encoded.strip(_HEX) and (not dot or suffix in _SUFFIXES)
 
 
 def _is_image(entry: Descriptor) -> bool:

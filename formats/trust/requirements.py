@@ -53,6 +53,12 @@ class Reject(Requirement):
     """``reject``."""
 
 
+class Unsupported(Requirement):
+    """What containers/image takes in a policy and has never carried out: it can neither accept nor reject. ``what`` names it."""
+
+    what: str
+
+
 class SignedBy(Requirement):
     """``signedBy``: a simple-signing signature by one of the GPG keys in ``keys``."""
 
@@ -94,8 +100,8 @@ class Keyless(Record):
     """Keyless sigstore identities: who may have signed, by a certificate that leads to the trusted root.
 
     ``issuer`` is compared with the OIDC issuer, ``subject`` with the subject alternative name of the kind ``subject_type``
-    (``email`` or ``uri``). ``claims`` are further certificate extensions by their dotted OID below 1.3.6.1.4.1.57264.1 or
-    by name, each of which must match.
+    (``email``, ``uri`` or ``otherName``). ``claims`` are further certificate extensions by their dotted OID below
+    1.3.6.1.4.1.57264.1, its last two arcs, or by name, each of which must match.
     """
 
     trusted_root: KeySource

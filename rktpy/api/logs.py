@@ -1,6 +1,6 @@
 """The log of a pod as lines, in portions that fit into messages.
 
-Source: rkt 1.30 ``rkt/api_service_sdjournal.go``, and go-systemd's ``sdjournal`` for the form of the lines.
+Source: rkt 1.30 ``rkt/api_service_sdlogs.go``, and go-systemd's ``sdjournal`` for the form of the lines.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from rktpy.errors import NotFoundError
-from rktpy.stage0 import journal
+from rktpy.stage0 import logs
 from rktpy.stage0.pod_states import RUNNING, quoted
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ _PORTION = 1 << 18
 _WITHOUT = ("fly", None)
 
 
-def query(app: str, *, lines: int, since_s: int, until_s: int, follow: bool) -> journal.Query:
+def query(app: str, *, lines: int, since_s: int, until_s: int, follow: bool) -> logs.Query:
     """What of a log is wanted, in the terms of the API: empty text and 0 stand for no restriction.
 
     ``since_s`` and ``until_s`` are seconds since the epoch; what is logged at ``until_s`` is not wanted any more.
     """
-    return journal.Query(
+    return logs.Query(
         app or None,
         min(since_s, _MOST_S) * _SECOND_US if since_s else None,
         min(until_s, _MOST_S) * _SECOND_US - 1 if until_s else None,
@@ -40,14 +40,14 @@ def query(app: str, *, lines: int, since_s: int, until_s: int, follow: bool) -> 
     )
 
 
-def read_log(pod: Pod, wanted: journal.Query, hangup_fd: int) -> Iterator[list[str]]:
+def read_log(pod: Pod, wanted: logs.Query, hangup_fd: int) -> Iterator[list[str]]:
     """The lines, oldest first. When ``hangup_fd`` becomes readable nobody wants to follow any longer.
 
     Raises NotFoundError when the pod keeps no log, RktpyError when it cannot be read.
     """
-    if not journal.has_journal(pod) and (pod.state != RUNNING or pod.bundled_stage1 in _WITHOUT):
+    if not logs.has_log(pod) and (pod.state != RUNNING or pod.bundled_stage1 in _WITHOUT):
         raise NotFoundError(f"logging unsupported for pod {quoted(pod.uuid)}")
-    for batch in journal.entries(pod, wanted, hangup_fd):
+    for batch in logs.entries(pod, wanted, hangup_fd):
         yield from _portions(line for entry in batch for line in _lines(entry))
 
 
@@ -64,7 +64,7 @@ def _portions(lines: Iterable[str]) -> Iterator[list[str]]:
         yield portion
 
 
-def _lines(entry: journal.Entry) -> Iterator[str]:
+def _lines(entry: logs.Entry) -> Iterator[str]:
     text = f"{_time(entry.when_us)} {entry.message.decode('utf-8', 'replace')}"
     for line in text.split("\n"):
         for start in range(0, len(line), _PORTION):

@@ -123,6 +123,11 @@ def _arguments() -> str:
         elif key(command) == "help":
             names = {below.path[0] for below in sub_commands(ROOT)}
             cases.append(f"help) __rktpy_words '{' '.join(sorted(names))}' ;;")
+        elif key(command) in ARGUMENTS and sub_commands(command):
+            names = {below.path[-1] for below in sub_commands(command)}
+            fallback = f"__rktpy_{ARGUMENTS[key(command)]}"
+            words = f"__rktpy_words '{' '.join(sorted(names))}'"
+            cases.append(f"{_quoted(key(command))}) {words}; [[ ${{#COMPREPLY[@]}} -gt 0 ]] || {fallback} ;;")
         elif key(command) in ARGUMENTS:
             cases.append(f"{_quoted(key(command))}) __rktpy_{ARGUMENTS[key(command)]} ;;")
     return _function("arguments", cases)

@@ -15,10 +15,25 @@ class Command:
     of their own: ``args`` when app arguments may follow ``--``, ``plain`` when not; ``pod`` that a pod's UUID comes before them.
     ``first`` stops flag parsing at the first
     argument. ``root`` commands need uid 0. ``listed`` commands appear in help. ``added`` marks what rkt does not have: a prefix
-    stands for such a command only when no command of rkt's begins so.
+    stands for such a command only when no command of rkt's begins so. ``single_dash`` flags may also be written ``-name``, as
+    programs call it that know only that form.
     """
 
-    __slots__ = ("added", "first", "flags", "images", "listed", "long", "module", "path", "pod", "root", "short", "use")
+    __slots__ = (
+        "added",
+        "first",
+        "flags",
+        "images",
+        "listed",
+        "long",
+        "module",
+        "path",
+        "pod",
+        "root",
+        "short",
+        "single_dash",
+        "use",
+    )
 
     def __init__(
         self,
@@ -34,6 +49,7 @@ class Command:
         root: bool = False,
         listed: bool = True,
         added: bool = False,
+        single_dash: bool = False,
         module: str | None = None,
     ) -> None:
         self.path = path
@@ -47,6 +63,7 @@ class Command:
         self.root = root
         self.listed = listed
         self.added = added
+        self.single_dash = single_dash
         self.module = "_".join(path).replace("-", "_") if module is None else module
 
     @property

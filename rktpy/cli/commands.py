@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rktpy.cli import flags
 from rktpy.cli.command import Command
+from rktpy.cli.image_commands import IMAGE_COMMANDS, IMAGE_NAMES
 
 ROOT = Command(
     (),
@@ -16,9 +17,6 @@ Flags may stand before or after the command, and a command may be shortened as l
     module="",
 )
 
-_IMAGE_NAMES = (
-    "IMAGE is an image ID, a unique prefix of one, a name with or without a version, or the reference it was fetched by."
-)
 _IMAGES = """IMAGE is looked for as the ID of a stored image, as a file, and as a reference: a URL, docker://HOST/NAME:TAG,
 oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], or a name to be discovered (example.com/app:v1).
 
@@ -173,6 +171,7 @@ To have it always, write the output to a file in /etc/bash_completion.d, to /usr
             ("render", "bool", "true", "unpack the image at once, while it arrives"),
             *flags.PULL_UPDATE,
             *flags.SIGNATURE,
+            *flags.EXPLAIN,
         ),
         images="plain",
     ),
@@ -226,110 +225,7 @@ For the UUID of a pod the pod's manifest is written to the file of --manifest-fi
         images="args",
         added=True,
     ),
-    Command(
-        ("image",),
-        "image [command]",
-        "Work with the images in the store",
-        """Lists, inspects, writes out, checks and removes stored images.
-
-"""
-        + _IMAGE_NAMES,
-        module="",
-    ),
-    Command(
-        ("image", "cat-manifest"),
-        "cat-manifest IMAGE",
-        "Print an image's manifest",
-        _IMAGE_NAMES + "\n\nFor an OCI image this is the manifest that rktpy runs it by.",
-        flags.PRETTY,
-    ),
-    Command(
-        ("image", "check"),
-        "check [--quick] [--repair]",
-        "Check the store",
-        """Tells what is broken in the store, a line each; "leftover" is what a killed command leaves and "image gc" removes.
-The status is 254 if something is broken. With --repair the index is rebuilt, and what is broken is dropped so that it
-can be fetched again.""",
-        (
-            ("quick", "bool", "false", "do not read the content of blobs and trees"),
-            ("repair", "bool", "false", "rebuild the index and drop what is broken"),
-        ),
-        added=True,
-    ),
-    Command(
-        ("image", "export"),
-        "export IMAGE FILE.aci",
-        "Write a stored image to a file",
-        _IMAGE_NAMES + "\n\nAn ACI is written uncompressed, as it was fetched; an OCI image as an ACI made from its layers.",
-        flags.OVERWRITE,
-    ),
-    Command(
-        ("image", "extract"),
-        "extract IMAGE DIRECTORY",
-        "Unpack a stored image into a directory",
-        _IMAGE_NAMES + '\n\nAn ACI is unpacked without what it depends on; "image render" includes that.',
-        (*flags.OVERWRITE, *flags.ROOTFS_ONLY),
-    ),
-    Command(
-        ("image", "fetch"),
-        "fetch IMAGE...",
-        "Fetch images into the store",
-        'The same as "rktpy fetch".',
-        (
-            ("full", "bool", "false", "print whole image IDs"),
-            ("render", "bool", "true", "unpack the image at once, while it arrives"),
-            *flags.PULL_UPDATE,
-            *flags.SIGNATURE,
-        ),
-        images="plain",
-        listed=False,
-        module="fetch",
-    ),
-    Command(
-        ("image", "gc"),
-        "gc [--grace-period=DURATION]",
-        "Remove images and trees that are no longer used",
-        """Made for a timer. Trees that no pod needs are removed, and images that no running pod uses and that were last
-used longer ago than the grace period; --grace-period=0s removes them at once.""",
-        (("grace-period", "duration", "24h0m0s", "how long an image is kept after it was last used"),),
-    ),
-    Command(
-        ("image", "list"),
-        "list",
-        "List the images in the store",
-        "Prints a table of the stored images.",
-        (
-            (
-                "fields",
-                "fields",
-                "id,name,size,importtime,lastused",
-                'columns, separated by commas: "id", "name", "size", "importtime", "lastused"',
-            ),
-            *flags.FORMAT,
-            *flags.LEGEND,
-            ("order", "order", "asc", 'order of sorting: "asc" or "desc"'),
-            ("sort", "sort", "importtime", 'columns to sort by, separated by commas: "name", "importtime", "lastused", "size"'),
-        ),
-    ),
-    Command(
-        ("image", "render"),
-        "render IMAGE DIRECTORY",
-        "Unpack a stored image as an app would see it",
-        _IMAGE_NAMES + "\n\nThe directory gets the image and all it depends on, as plain files that rm -r can remove.",
-        (*flags.OVERWRITE, *flags.ROOTFS_ONLY),
-    ),
-    Command(
-        ("image", "rm"),
-        "rm IMAGE...",
-        "Remove images from the store",
-        _IMAGE_NAMES,
-    ),
-    Command(
-        ("image", "verify"),
-        "verify IMAGE...",
-        "Check the unpacked trees of images",
-        _IMAGE_NAMES + "\n\nA tree that no longer has the content that was unpacked is rebuilt.",
-    ),
+    *IMAGE_COMMANDS,
     Command(
         ("list",),
         "list",
@@ -379,6 +275,7 @@ the socket /run/rktpy/metadata-svc.sock, and their apps find the service by the 
             *flags.ISOLATORS,
             *flags.STREAMS,
             *flags.STRICT,
+            *flags.EXPLAIN,
         ),
         images="args",
         root=True,
@@ -408,6 +305,7 @@ the socket /run/rktpy/metadata-svc.sock, and their apps find the service by the 
             *flags.STRICT,
             *flags.UUID_FILE_SAVE,
             *flags.PINS,
+            *flags.EXPLAIN,
         ),
         images="args",
         root=True,
@@ -417,7 +315,7 @@ the socket /run/rktpy/metadata-svc.sock, and their apps find the service by the 
         "run-prepared UUID",
         "Run a prepared pod",
         "UUID is what prepare printed, or a unique prefix of it.",
-        (*flags.NETWORK, *flags.STRICT),
+        (*flags.NETWORK, *flags.STRICT, *flags.EXPLAIN),
         root=True,
     ),
     Command(
@@ -447,13 +345,85 @@ the socket /run/rktpy/metadata-svc.sock, and their apps find the service by the 
         "Trust a key to sign images",
         """KEY is a file or URL with an OpenPGP public key. It may then sign images whose names begin with PREFIX.
 
-Without KEY the keys that PREFIX announces are discovered. --root trusts the key for all images and needs a KEY.""",
+Without KEY the keys that PREFIX announces are discovered. --root trusts the key for all images and needs a KEY. What
+follows "trust" at once and is the name of a command below it is that command: a file of that name is ./list.""",
+        flags.TRUST_KEY,
+    ),
+    Command(
+        ("trust", "add"),
+        "add [--prefix=PREFIX] [--insecure-allow-http] [--skip-fingerprint-review] [--root] [KEY ...]",
+        "Trust a key to sign images",
+        'The same as "rktpy trust" with these flags.',
+        flags.TRUST_KEY,
+        added=True,
+        module="trust",
+    ),
+    Command(
+        ("trust", "explain"),
+        "explain IMAGE...",
+        "Show how trust in stored images is decided",
+        IMAGE_NAMES
+        + """
+
+The policy is asked as it would be at a start, and everything that it looked at is shown: each requirement and each
+signature, with the reason. The status is 254 if an image is refused. "fetch --explain" shows it of an image that is not
+in the store.""",
+        (*flags.FORMAT,),
+        added=True,
+    ),
+    Command(
+        ("trust", "list"),
+        "list [PREFIX]",
+        "List the trusted keys",
+        """Prints the keys that may sign ACIs: fingerprint, scope (a name prefix, or root for all images), when the key expires,
+whether it was revoked, user ID and file. With PREFIX only those that may sign an image of that name.""",
+        (*flags.FORMAT, ("no-legend", "bool", "false", "leave out the line of column names")),
+        added=True,
+    ),
+    Command(
+        ("trust", "recheck"),
+        "recheck [--running]",
+        "Find images that would be refused today",
+        """Asks today's keys and policy about every stored image, or with --running about the images of running pods, and prints
+those that are refused, a line each with the reason. The status is 254 if there are any. What --insecure-options=image let
+in is refused like everything else.""",
+        (("running", "bool", "false", "look at the images of running pods instead of those in the store"),),
+        added=True,
+    ),
+    Command(
+        ("trust", "rm"),
+        "rm --prefix=PREFIX | --root FINGERPRINT...",
+        "Trust a key no longer",
+        """Removes the key with that fingerprint for PREFIX, or with --root the one for all images. A key of the distribution is
+masked by an empty file.""",
         (
-            ("insecure-allow-http", "bool", "false", "allow http to find and fetch keys"),
             ("prefix", "string", "", "image names that the key may sign"),
-            ("root", "bool", "false", "let the key sign all images"),
-            ("skip-fingerprint-review", "bool", "false", "do not ask whether the fingerprint is the expected one"),
+            ("root", "bool", "false", "the key that may sign all images"),
         ),
+        added=True,
+    ),
+    Command(
+        ("verify-image",),
+        "verify-image --name=NAME --digest=DIGEST [--stdin-media-type=TYPE]",
+        "Judge an image for a program that is about to pull it",
+        """Asks the trust policy about the image NAME in a registry, as a fetch would, and prints the verdict with its reason on
+standard output. The status is 0 if the image may be pulled and 254 if not. DIGEST is that of the manifest or index that NAME
+was resolved to. An index must be signed itself, or each of its manifests must be.
+
+This is what the image verifier plugin of containerd calls, which writes the flags with one dash.""",
+        (
+            ("digest", "string", "", "digest of the manifest or index that is about to be pulled"),
+            *flags.EXPLAIN,
+            ("name", "string", "", "name of the image, as HOST/NAME:TAG"),
+            (
+                "stdin-media-type",
+                "string",
+                "",
+                "type of what stands on standard input: application/vnd.oci.descriptor.v1+json; empty for nothing",
+            ),
+        ),
+        added=True,
+        single_dash=True,
     ),
     Command(
         ("update",),

@@ -40,6 +40,8 @@ ARGUMENTS = {
     "status": "pods",
     "stop": "pods running",
     "trust": "files",
+    "trust add": "files",
+    "trust explain": "images",
 }
 #: Values of flags.
 VALUES = {

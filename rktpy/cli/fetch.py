@@ -25,11 +25,14 @@ def run(arguments: Arguments) -> int:
     options = fetch_options(arguments, render=arguments.switch("render") and geteuid() == 0)
     g = settings(arguments)
 
-    from rktpy.stage0.images import find_or_fetch
+    from rktpy.stage0 import images as stored
     from rktpy.store.store import Store
 
     with Store(g.data_dir) as store:
-        ids = [find_or_fetch(g, store, app.image, options, app.signature) for app in apps]
+        ids = [stored.find_or_fetch(g, store, app.image, options, app.signature) for app in apps]
+        if g.explain:
+            for app, image_id in zip(apps, ids, strict=True):
+                stored.explain(g, stored.decisions(g, store, image_id, stored.logical_name(app.image)))
     for image_id in ids:
         out(fetched_id(image_id, full=arguments.switch("full")))
     return 0

@@ -69,10 +69,9 @@ def completion() -> str:
     for command in listed():
         name = key(command)
         here = f"complete -c rktpy -n {quoted(f'__rktpy_at {quoted(name)}')}"
-        if not command.module or name == "help":
-            for word, short in next_words(command if command.module == "" else ROOT).items():
-                lines.append(f"{here} -a {quoted(word)} -d {quoted(short)}")
-        elif name in ARGUMENTS:
+        for word, short in next_words(ROOT if name == "help" else command).items():
+            lines.append(f"{here} -a {quoted(word)} -d {quoted(short)}")
+        if name in ARGUMENTS:
             lines.append(f"{here} {_action(ARGUMENTS[name])}")
         lines += [f"{here} {_flag(flag)}" for flag in shown(command.flags)]
     return "\n".join(lines)

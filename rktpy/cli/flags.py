@@ -52,11 +52,15 @@ GLOBAL: tuple[Flag, ...] = (
     ("memprofile", "string", "", "write a memory profile of this command to the file"),
     ("system-config", "directory", SYSTEM_CONFIG, "directory of the distribution's configuration"),
     ("trust-keys-from-https", "bool", "false", "trust keys that were found over https without asking"),
+    ("trust-policy", "directory", "", "policy.json to use in place of the configured one (see rktpy-policy.json(5))"),
     ("user-config", "directory", "", "directory of the user's configuration"),
 )
 
+EXPLAIN: tuple[Flag, ...] = (("explain", "bool", "false", "show on standard error how trust in the images was decided"),)
+
 STAGE1: tuple[Flag, ...] = (
-    ("stage1", "stage1", "", "stage1 that comes with rktpy, by its short name (systemd, fly)"),
+    ("oci-runtime", "string", "", "OCI runtime for the pod, by name or path (runc, crun ...); chooses --stage1=oci"),
+    ("stage1", "stage1", "", "stage1 that comes with rktpy, by its short name (systemd, fly, oci)"),
     ("stage1-from-dir", "stage1", "", "file name of a stage1 image in the stage1 images directory"),
     ("stage1-hash", "stage1", "", "ID of a stored stage1 image"),
     ("stage1-name", "stage1", "", "name of a stage1 image, found in the store or by discovery"),
@@ -72,6 +76,8 @@ PULL: tuple[Flag, ...] = (
     ("progress", "progress", "auto", "how downloads are shown: auto, json or none"),
     ("store-only", "bool", "false", "use only images that are in the store"),
 )
+
+PROGRESS: tuple[Flag, ...] = (("progress", "progress", "auto", "how transfers are shown: auto, json or none"),)
 
 PULL_NEW: tuple[Flag, ...] = (*PULL, ("pull-policy", "pull-policy", "new", "when to fetch an image: new, update or never"))
 
@@ -181,6 +187,13 @@ MOUNT_VOLUME: tuple[Flag, ...] = (
         "volume for this app and where it goes: name=NAME,target=PATH,kind=host,source=PATH[,readOnly=BOOL] or"
         " name=NAME,target=PATH,kind=empty[,mode=MODE], and what else --volume of run takes",
     ),
+)
+
+TRUST_KEY: tuple[Flag, ...] = (
+    ("insecure-allow-http", "bool", "false", "allow http to find and fetch keys"),
+    ("prefix", "string", "", "image names that the key may sign"),
+    ("root", "bool", "false", "let the key sign all images"),
+    ("skip-fingerprint-review", "bool", "false", "do not ask whether the fingerprint is the expected one"),
 )
 
 UUID_FILE: tuple[Flag, ...] = (("uuid-file", "string", "", "file that holds the pod's UUID, in place of an argument"),)

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from rktpy.stage0.journal import Entry
+    from rktpy.stage0.logs import Entry
 
 FORMS = ("short", "cat", "json")
 

@@ -34,12 +34,12 @@ def run(arguments: Arguments) -> int:
     with find_pod(settings(arguments).data_dir, arguments.args[0], "problem retrieving pod") as pod:
         _check(pod, app)
 
-        from rktpy.stage0 import journal
+        from rktpy.stage0 import logs
 
-        if pod.bundled_stage1 is None and not journal.has_journal(pod):
+        if pod.bundled_stage1 is None and not logs.has_log(pod):
             raise RktpyError(f"how the stage1 {quoted(pod.stage1_name)} keeps output is not known")
-        query = journal.Query(app, since, until, lines, arguments.switch("follow"))
-        for batch in journal.entries(pod, query):
+        query = logs.Query(app, since, until, lines, arguments.switch("follow"))
+        for batch in logs.entries(pod, query):
             raw(b"".join([entry_bytes(entry, form) for entry in batch]))
     return 0
 

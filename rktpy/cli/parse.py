@@ -101,19 +101,21 @@ class Arguments:
                 self.args.extend(words[index + 1 :])
                 return end
             elif word[1] == "-":
-                index = self._long(words, index)
+                index = self._long(words, index, 2)
+            elif self.command.single_dash and word != "-h":
+                index = self._long(words, index, 1)
             else:
                 self._short(word)
         return end
 
-    def _long(self, words: list[str], index: int) -> int:
+    def _long(self, words: list[str], index: int, dashes: int) -> int:
         word = words[index]
-        name, equals, value = word[2:].partition("=")
+        name, equals, value = word[dashes:].partition("=")
         if not name or name[0] == "-":
             raise FlagError(self.command, f"bad flag syntax: {word}")
         flag = self.table.get(name)
         if flag is None:
-            raise FlagError(self.command, f"unknown flag: --{name}")
+            raise FlagError(self.command, f"unknown flag: {word[:dashes]}{name}")
         index += 1
         if not equals:
             if flag[1] == "bool":
@@ -234,7 +236,24 @@ def find_command(words: list[str]) -> tuple[Command, list[str]]:
             break
         rest = rest[:index] + rest[index + 1 :]
         command = found
+    else:
+        below = _below(command, rest[index : index + 1])
+        if below is not None:
+            return below, rest[:index] + rest[index + 1 :]
     return command, rest
+
+
+def _below(command: Command, words: list[str]) -> Command | None:
+    """The command below one that does something itself (``trust list``): only its whole name counts, and only as the next word.
+
+    Everything else is an argument, as it was before there were commands below.
+    """
+    if words:
+        path = (*command.path, words[0])
+        for other in COMMANDS:
+            if other.path == path:
+                return other
+    return None
 
 
 def _match(group: tuple[str, ...], word: str) -> Command | None:

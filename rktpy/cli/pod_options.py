@@ -42,4 +42,5 @@ def stage1_choice(arguments: Arguments) -> Stage1Choice:
         name=arguments.text("stage1-name"),
         hash=arguments.text("stage1-hash"),
         from_dir=arguments.text("stage1-from-dir"),
+        oci_runtime=arguments.text("oci-runtime"),
     )

@@ -42,6 +42,8 @@ def settings(arguments: Arguments) -> Globals:
         insecure=insecure_options(arguments.text("insecure-options")),
         trust_keys_from_https=arguments.switch("trust-keys-from-https"),
         debug=arguments.switch("debug"),
+        trust_policy=arguments.text("trust-policy"),
+        explain="explain" in arguments.table and arguments.switch("explain"),
     )
 
 

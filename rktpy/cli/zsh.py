@@ -123,9 +123,12 @@ def _arguments() -> str:
     cases: list[str] = []
     for command in listed():
         name = key(command)
-        if not command.module or name == "help":
-            below = next_words(command if command.module == "" else ROOT)
-            pairs = [quoted(f"{word}:{short}") for word, short in below.items()]
+        words = next_words(ROOT if name == "help" else command)
+        if words and name in ARGUMENTS:
+            pairs = [quoted(f"{word}:{short}") for word, short in words.items()]
+            cases.append(f"({quoted(name)}) __rktpy_described {' '.join(pairs)}; _files ;;")
+        elif words:
+            pairs = [quoted(f"{word}:{short}") for word, short in words.items()]
             cases.append(f"({quoted(name)}) __rktpy_described {' '.join(pairs)} ;;")
         elif name in ARGUMENTS:
             what = ARGUMENTS[name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rktpy.errors import FetchError
+from rktpy.errors import FetchError, HTTPError
 from rktpy.fetch import limits
 from rktpy.fetch.download import download
 from rktpy.fetch.http_url import URL, parse_url
@@ -39,14 +39,16 @@ def fetch_aci(
     partial: Partial,
     *,
     signature_url: str = "",
+    signature_optional: bool = False,
     etag: str = "",
     authorizer: Authorizer | None = None,
     progress: Progress | None = None,
 ) -> FetchedACI:
     """Download an ACI into ``partial``, which the caller has entered and will import and discard.
 
-    ``signature_url`` is asked first, and again after the image if the server defers it with 202. ``etag`` is that of the copy at
-    hand, if any. Raises :class:`FetchError` and what :func:`rktpy.fetch.download.download` raises.
+    ``signature_url`` is asked first, and again after the image if the server defers it with 202; with ``signature_optional``
+    there may be none (404). ``etag`` is that of the copy at hand, if any. Raises :class:`FetchError` and what
+    :func:`rktpy.fetch.download.download` raises.
     """
     shown = progress or Progress()
     place = parse_url(url)
@@ -54,7 +56,13 @@ def fetch_aci(
     debug("image", f"fetching image from {item}")
     signature: bytes | None = None
     if signature_url:
-        signature = fetch_signature(client, signature_url, authorizer)
+        try:
+            signature = fetch_signature(client, signature_url, authorizer)
+        except FetchError as error:
+            if not (signature_optional and isinstance(error.__cause__, HTTPError) and error.__cause__.code == 404):
+                raise
+            debug("image", f"there is no signature at {signature_url}")
+            signature_url = ""
     shown.begin(item, place.path.rpartition("/")[2] or place.host, None, partial.size)
     outcome = "failed"
     try:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Protocol
 
+    from rktpy.fetch.request_body import FileBody
     from rktpy.fetch.wire import Headers
 
     class Authorizer(Protocol):
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _CHALLENGES = 2
+_WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 _DRAIN = 64 << 10
 # Never handed on to another origin.
 _PRIVATE = frozenset(("authorization", "cookie", "proxy-authorization"))
@@ -236,7 +238,7 @@ class Client:
         *,
         method: str = "GET",
         headers: Iterable[tuple[str, str]] = (),
-        body: bytes = b"",
+        body: bytes | FileBody = b"",
         authorizer: Authorizer | None = None,
     ) -> Response:
         """Send one request and follow redirects; no retries. Any final status comes back as a :class:`Response`.
@@ -287,10 +289,10 @@ class Client:
         if self._stop.is_set():
             raise Stopped("stopped")
 
-    def _exchange(self, url: URL, method: str, headers: list[tuple[str, str]], body: bytes) -> Response:
+    def _exchange(self, url: URL, method: str, headers: list[tuple[str, str]], body: bytes | FileBody) -> Response:
         proxy = proxy_for(url, self._environ)
         fields = [("Host", url.authority), ("User-Agent", f"rktpy/{__version__}"), ("Accept-Encoding", "identity")]
-        if body or method == "POST":
+        if len(body) or method in _WITH_BODY:
             fields.append(("Content-Length", str(len(body))))
         target = url.target
         if proxy is not None and url.scheme == "http":
@@ -308,7 +310,11 @@ class Client:
             try:
                 # Again: stop() may have looked for connections just before this one was among them.
                 self.check_stopped()
-                connection.wire.send_request(method, target, fields, body)
+                if isinstance(body, bytes):
+                    connection.wire.send_request(method, target, fields, body)
+                else:
+                    connection.wire.send_request(method, target, fields)
+                    self._send_body(connection, body)
                 head = connection.wire.read_head(method)
                 return Response(self, connection, method, url, head)
             except (OSError, Truncated):
@@ -321,6 +327,15 @@ class Client:
                 raise ProtocolError(f"{url.shown}: {error}") from error.__cause__
             except BaseException:
                 self.release(connection, False)
+                raise
+
+    @staticmethod
+    def _send_body(connection: Connection, body: FileBody) -> None:
+        """Send a long body. A server that has heard enough answers and closes: its answer says more than the broken pipe."""
+        try:
+            body.send(connection.sock)
+        except ConnectionError:
+            if not connection.wire.answered():
                 raise
 
     def release(self, connection: Connection, reusable: bool) -> None:

@@ -18,6 +18,15 @@ ERROR_BYTES = 64 << 10
 PAGE_BYTES = 2 << 20
 #: Detached signatures.
 SIGNATURE_BYTES = 1 << 20
+#: Pages of one list of referrers.
+REFERRER_PAGES = 32
+#: Entries of one list of referrers.
+REFERRERS = 10_000
+#: Manifests of referrers that are fetched for one image and one kind of signature.
+REFERRER_MANIFESTS = 128
+#: All signatures and attestations of one image together, and the annotations of one.
+EVIDENCE_BYTES = 64 << 20
+ANNOTATION_BYTES = 64 << 10
 #: One ACI as distributed. A stream without an announced length must end somewhere.
 ACI_BYTES = 64 << 30
 #: One layer, whatever its descriptor says.

@@ -45,6 +45,19 @@ def endpoints_for(
     return tuple(found)
 
 
+def push_endpoint(reference: DockerReference, conf: RegistriesConf, environ: Mapping[str, str] | None = None) -> Endpoint:
+    """The place to push to: the registry that the reference names, never a mirror or another location (as containers/image).
+
+    Raises :class:`ConfigError` when registries.conf blocks the registry.
+    """
+    rule = conf.rule_for(reference.host, reference.repository)
+    if rule is not None and rule.blocked:
+        raise ConfigError(f"registry {rule.prefix} is blocked by registries.conf: cannot push {reference.name}")
+    authorities, client = certificates_for(reference.host, os.environ if environ is None else environ)
+    insecure = rule is not None and rule.insecure
+    return Endpoint(reference.host, reference.api_host, reference.repository, insecure, authorities, client)
+
+
 def load_registries_conf(environ: Mapping[str, str] | None = None) -> RegistriesConf:
     """The registries.conf of the user or else of the system, with its drop-in directories laid over it.
 

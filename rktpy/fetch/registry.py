@@ -72,6 +72,11 @@ class Registry:
         for session in self._sessions:
             session.close()
 
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """The places to ask, the one that answered last first."""
+        return tuple(self._sessions)
+
     def head(self) -> str:
         """The digest of what the reference means now (of an index, if it is one); fetches nothing where that is possible."""
         if self._reference.digest:
@@ -117,6 +122,10 @@ class Registry:
         Layers(sink, self._sources, self._stop, observer, progress or Progress()).fetch(manifest.layers)
         sink.put_blob(data, digest)
         return PulledImage(digest, data, manifest, config, manifest.config.digest, index_digest, layers, reference.text)
+
+    def manifest(self, digest: str) -> tuple[bytes, str | None]:
+        """A manifest or index by its digest, checked, and the media type that the registry states. Raises :class:`FetchError`."""
+        return self._first(lambda session: session.manifest(digest))
 
     def _first(self, ask: Callable[[Session], _T]) -> _T:
         """What the first endpoint that can answer says; it is then asked first for everything else. Raises the last error."""

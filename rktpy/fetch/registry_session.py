@@ -30,9 +30,12 @@ _ACCEPT = [("Accept", ", ".join(ACCEPT))]
 
 
 class Session:
-    """Requests for one repository at one endpoint. ``client`` says what is allowed everywhere, the endpoint what is here."""
+    """Requests for one repository at one endpoint. ``client`` says what is allowed everywhere, the endpoint what is here.
 
-    def __init__(self, client: Client, endpoint: Endpoint, credentials: CredentialLookup) -> None:
+    ``actions`` is what a token is asked for when the registry does not say: ``pull`` or ``pull,push``.
+    """
+
+    def __init__(self, client: Client, endpoint: Endpoint, credentials: CredentialLookup, *, actions: str = "pull") -> None:
         options = client.options
         self.endpoint = endpoint
         self.client = client.derive(
@@ -44,10 +47,16 @@ class Session:
             )
         )
         self._credentials = credentials
+        self._actions = actions
         self._warned: set[str] = set()
         self._lock = threading.Lock()
         self._base: URL | None = None
         self._auth: RegistryAuth | None = None
+
+    @property
+    def name(self) -> str:
+        """The repository as messages call it."""
+        return f"docker://{self.endpoint.host}/{self.endpoint.repository}"
 
     def close(self) -> None:
         """Close connections."""
@@ -55,7 +64,7 @@ class Session:
 
     def head_manifest(self, reference: str) -> str:
         """The digest that the registry announces for a tag; empty when it announces none."""
-        url, auth = self._place("manifests", reference)
+        url, auth = self.place("manifests", reference)
         document = self.client.document(url, 0, method="HEAD", headers=_ACCEPT, authorizer=auth)
         digest = document.headers.get("docker-content-digest") or ""
         return _checked_digest(digest, url) if digest else ""
@@ -65,7 +74,7 @@ class Session:
 
         The bytes are checked against a digest, and against the one that the registry announces.
         """
-        url, auth = self._place("manifests", reference)
+        url, auth = self.place("manifests", reference)
         debug("image", f"fetching manifest from {url.shown}")
         document = self.client.document(url, limits.MANIFEST_BYTES, headers=_ACCEPT, authorizer=auth)
         if ":" in reference:
@@ -78,7 +87,7 @@ class Session:
 
     def small_blob(self, blob: Descriptor, limit: int) -> bytes:
         """A blob that is a document, checked against its descriptor."""
-        url, auth = self._place("blobs", blob.digest)
+        url, auth = self.place("blobs", blob.digest)
         data = self.client.document(url, min(limit, blob.size), authorizer=auth).data
         if len(data) != blob.size:
             raise DigestMismatch(f"{url.shown}: got {len(data)} bytes, expected {blob.size}")
@@ -87,7 +96,7 @@ class Session:
 
     def blob_source(self, digest: str) -> Source:
         """Where a blob is."""
-        url, auth = self._place("blobs", digest)
+        url, auth = self.place("blobs", digest)
         return Source(self.client, url, auth)
 
     def _show_warnings(self, headers: Headers) -> None:
@@ -99,7 +108,8 @@ class Session:
                 self._warned.add(text)
                 note("image", f"{self.endpoint.host} warns: " + shown(text))
 
-    def _place(self, kind: str, reference: str) -> tuple[URL, RegistryAuth]:
+    def place(self, kind: str, reference: str) -> tuple[URL, RegistryAuth]:
+        """The URL of something of the repository (``kind`` is ``manifests``, ``blobs``, …), and its authorizer."""
         with self._lock:
             if self._base is None or self._auth is None:
                 endpoint = self.endpoint
@@ -107,7 +117,7 @@ class Session:
                 self._auth = RegistryAuth(
                     self.client,
                     base,
-                    f"repository:{endpoint.repository}:pull",
+                    f"repository:{endpoint.repository}:{self._actions}",
                     lambda: self._credentials(endpoint.host, endpoint.repository),
                 )
             return self._base.replace(path=f"/v2/{self.endpoint.repository}/{kind}/{reference}"), self._auth

@@ -111,6 +111,15 @@ class Wire:
             raise FetchError("cannot send a request: it holds characters outside Latin-1") from None
         self.sock.sendall(head + body)
 
+    def answered(self) -> bool:
+        """Whether the peer has sent something, although the connection may be broken for what we send."""
+        if not self._buffer:
+            try:
+                self._buffer += self.sock.recv(_RECEIVE)
+            except OSError:
+                return False
+        return bool(self._buffer)
+
     def read_head(self, method: str) -> Head:
         """Read the head of the final answer, past any 1xx ones."""
         for _ in range(10):

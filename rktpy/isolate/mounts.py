@@ -228,6 +228,23 @@ class Mkdir(Operation):
         os.close(root.target(self.target, directory=True, mode=self.mode))
 
 
+class WorldWritable(Operation):
+    """A directory that everybody may write to, such as /tmp, which some images lack; an existing one stays as it is."""
+
+    target: str
+
+    def describe(self) -> str:
+        return f'make the directory "{self.target}" with mode 1777 unless it is there'
+
+    def execute(self, root: Root) -> None:
+        if root.stat(self.target) is None:
+            fd = root.target(self.target, directory=True)
+            try:
+                os.chmod(f"/proc/self/fd/{fd}", 0o1777)
+            finally:
+                os.close(fd)
+
+
 class Mknod(Operation):
     """A device node inside the root. ``kind`` is ``stat.S_IFCHR`` or ``stat.S_IFBLK``; an existing file stays."""
 

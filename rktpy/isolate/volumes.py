@@ -111,6 +111,16 @@ def choose_mounts(pod: PodApp) -> tuple[VolumeMount, ...]:
     return tuple(chosen)
 
 
+def check_sources(app: PodApp, mounts: tuple[VolumeMount, ...]) -> None:
+    """Refuse host volumes that are not there, with systemd-nspawn's status, which is rkt's then. Raises Stage1Error."""
+    for mount in mounts:
+        if mount.volume.kind == "host":
+            try:
+                os.stat(mount.volume.source)
+            except OSError as error:
+                raise Stage1Error(f"app {app.name}: can't find the source of volume {shown(mount.volume.name)}", 1) from error
+
+
 def volume_operations(mounts: tuple[VolumeMount, ...], directory: str, *, recursive: bool = False) -> list[Operation]:
     """What puts the volumes of a pod in ``directory`` in place. ``recursive`` is for host volumes that do not say it."""
     operations: list[Operation] = []

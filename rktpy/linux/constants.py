@@ -179,4 +179,5 @@ NSFS_MAGIC = 0x6E736673
 
 # signals by number, without importing signal
 SIGKILL = 9
+SIGUSR1 = 10
 SIGTERM = 15

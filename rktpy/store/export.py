@@ -8,6 +8,8 @@ dependencies and all.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rktpy.errors import StoreError, UsageError
@@ -16,7 +18,7 @@ from rktpy.store.dependencies import Step
 from rktpy.store.temporary import write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from rktpy.store.image_record import ImageRecord
     from rktpy.store.paths import Layout
@@ -29,18 +31,38 @@ def export_image(layout: Layout, image_id: str, path: str, *, overwrite: bool) -
     completed is removed, or with ``overwrite`` the one before it stays.
     """
     record = lookup.read_record(layout, image_id)
+    write_file(path, "output ACI file", [layout.image_lock(image_id)], partial(_write, layout, record), overwrite=overwrite)
+
+
+def write_file(
+    path: str,
+    what: str,
+    image_locks: Iterable[str],
+    content: Callable[[Callable[[bytes], object]], object],
+    *,
+    overwrite: bool,
+) -> None:
+    """Write a file that is there whole or not at all, mode 0644.
+
+    ``content`` is called with the function that writes, while the locks of images at the paths ``image_locks`` are held; ``what``
+    is what messages call the file. Raises as :func:`export_image`.
+    """
     directory, _, name = os.path.abspath(path).rpartition("/")
     temporary = f"{directory}/.{name}.{os.urandom(6).hex()}"
     if not overwrite and os.path.lexists(path):
-        raise UsageError("output ACI file exists (try --overwrite)")
-    with locks.acquire(layout.image_lock(image_id), exclusive=False):
+        raise UsageError(f"{what} exists (try --overwrite)")
+    if overwrite and os.path.exists(path) and not os.path.isfile(path):
+        raise UsageError(f"{path} is there and is not a file")
+    with ExitStack() as held:
+        for lock in sorted(set(image_locks)):
+            held.enter_context(locks.acquire(lock, exclusive=False))
         try:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise StoreError(f"unable to open output ACI file {path}") from error
+            raise StoreError(f"unable to open {what} {path}") from error
         try:
             try:
-                _write(layout, record, lambda data: write_all(fd, data))
+                content(partial(write_all, fd))
             finally:
                 os.close(fd)
             if overwrite:
@@ -52,7 +74,7 @@ def export_image(layout: Layout, image_id: str, path: str, *, overwrite: bool) -
         except BaseException as error:
             os.unlink(temporary)
             if isinstance(error, FileExistsError):
-                raise UsageError("output ACI file exists (try --overwrite)") from None
+                raise UsageError(f"{what} exists (try --overwrite)") from None
             if isinstance(error, OSError):
                 raise StoreError(f"cannot write {path}") from error
             raise

@@ -14,6 +14,7 @@ from rktpy.errors import DigestMismatch, InputError, NotFoundError, StoreError
 from rktpy.formats.aci.manifest import ImageManifest
 from rktpy.formats.aci.types import NameValue
 from rktpy.store import locks
+from rktpy.store.blobs import blob_size
 from rktpy.store.lookup import image_ids, read_record, sound_records
 from rktpy.store.paths import RECORD_MODE, is_hex
 from rktpy.store.temporary import sync_directory, write_durably
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
     from rktpy.store.image_record import ImageRecord
     from rktpy.store.paths import Layout
+
+
+#: How many signatures of one image are kept. Each fetch may find other ones, and whoever may push makes as many as he likes.
+MAX_EVIDENCE = 512
 
 
 def add(layout: Layout, record: ImageRecord, manifest: bytes) -> ImageRecord:
@@ -36,7 +41,7 @@ def add(layout: Layout, record: ImageRecord, manifest: bytes) -> ImageRecord:
     labels = tuple([NameValue(label.name, label.value) for label in record.labels])
     record = record.replace(labels=labels, import_time=record.import_time or time.time_ns())
     with locks.acquire(layout.records_lock, exclusive=True):
-        for digest in record.blobs:
+        for digest in (*record.blobs, *evidence_blobs(record.evidence)):
             try:
                 stat(layout.blob(digest))
             except FileNotFoundError:
@@ -52,9 +57,10 @@ def add(layout: Layout, record: ImageRecord, manifest: bytes) -> ImageRecord:
             record = record.replace(
                 latest=record.latest or old.latest,
                 references=_united(old.references, record.references),
-                evidence=_united(old.evidence, record.evidence),
+                evidence=_there(layout, united_evidence(old.evidence, record.evidence)),
                 index_digest=record.index_digest or old.index_digest,
             )
+        record = record.replace(blobs=tuple(dict.fromkeys([*record.blobs, *evidence_blobs(record.evidence)])))
         write_durably(layout, layout.manifest(record.id), manifest, RECORD_MODE)
         write_durably(layout, layout.image(record.id), record.to_bytes(), RECORD_MODE)
         _give_way(layout, record)
@@ -63,6 +69,40 @@ def add(layout: Layout, record: ImageRecord, manifest: bytes) -> ImageRecord:
 
 def _united(old: tuple[Any, ...], new: tuple[Any, ...]) -> tuple[Any, ...]:
     return old + tuple([item for item in new if item not in old])
+
+
+def united_evidence(old: tuple[dict[str, Any], ...], new: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    """What is kept of an image's signatures: those found now, then those found before that fit in.
+
+    Of the same signature what was found now counts alone: it may have been revoked since.
+    """
+    envelopes = [_envelope(one) for one in new]
+    older = [one for one in old if one not in new and (not _envelope(one) or _envelope(one) not in envelopes)]
+    return (new + tuple(older))[:MAX_EVIDENCE]
+
+
+def _envelope(evidence: dict[str, Any]) -> str:
+    """The digest of the signature itself where answers about its revocation are kept beside it."""
+    blobs: Any = evidence.get("blobs")
+    if not isinstance(blobs, dict):
+        return ""
+    envelope: Any = blobs.get("envelope")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return envelope if isinstance(envelope, str) else ""
+
+
+def evidence_blobs(evidence: tuple[dict[str, Any], ...]) -> list[str]:
+    """The digests of the blobs that signatures are kept in (:class:`rktpy.formats.trust.evidence.Evidence`)."""
+    found: list[str] = []
+    for one in evidence:
+        blobs: object = one.get("blobs")
+        if isinstance(blobs, dict):
+            found += [digest for digest in blobs.values() if isinstance(digest, str)]  # pyright: ignore[reportUnknownVariableType]
+    return found
+
+
+def _there(layout: Layout, evidence: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    """Those signatures whose blobs are in the store: one found earlier may be damaged, and is no reason to refuse the image."""
+    return tuple([one for one in evidence if all(blob_size(layout, digest) is not None for digest in evidence_blobs((one,)))])
 
 
 def _give_way(layout: Layout, winner: ImageRecord) -> None:
@@ -110,10 +150,11 @@ def remove(layout: Layout, image_id: str, trees_in_use: Collection[str], trees_n
             finally:
                 image_lock.forget_file()
             sync_directory(layout.images)
-            try:
-                unlink(layout.manifest(image_id))
-            except FileNotFoundError:
-                pass
+            for path in (layout.manifest(image_id), layout.facts(image_id)):
+                try:
+                    unlink(path)
+                except FileNotFoundError:
+                    pass
         remotes.forget_image(layout, image_id)
         remove_unreferenced(layout, blobs)
     except OSError as error:
@@ -199,9 +240,18 @@ def remove_unreferenced(layout: Layout, among: Iterable[str], before_ns: int | N
 
 
 def remove_stray_manifests(layout: Layout) -> None:
-    """Remove runnable views that belong to no image. Raises OSError."""
+    """Remove runnable views, and notes about signatures, that belong to no image. Raises OSError."""
     with locks.acquire(layout.records_lock, exclusive=True):
         ids = set(image_ids(layout))
         for name in listdir(layout.manifests):
             if name not in ids:
                 unlink(f"{layout.manifests}/{name}")
+        for path in fact_files(layout):
+            if path.rpartition("/facts-")[2] not in ids:
+                unlink(path)
+
+
+def fact_files(layout: Layout) -> list[str]:
+    """The paths of the notes about signatures."""
+    directory = f"{layout.cas}/db"
+    return [f"{directory}/{name}" for name in listdir(directory) if name.startswith("facts-")]

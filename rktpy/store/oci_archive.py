@@ -1,7 +1,7 @@
-"""Writing a stored OCI image as one file that other tools read: an image layout in a tar (``oci-archive``).
+"""Writing stored OCI images as one file that other tools read: an image layout in a tar (``oci-archive``).
 
 Source: OCI image-spec v1.1 ``image-layout.md``. Nothing is converted: manifest, config and layers are the blobs as they were
-fetched, so the image keeps its digest. The bytes depend on the image alone.
+fetched, so an image keeps its digest. The bytes depend on what is written alone.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from rktpy.formats import jsondoc
 from rktpy.formats.tar import TarEntry
 from rktpy.formats.tar_write import TarWriter
 from rktpy.store import blobs
+from rktpy.store.images import evidence_blobs
 from rktpy.store.paths import split_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from rktpy.store.image_record import ImageRecord
     from rktpy.store.paths import Layout
@@ -29,7 +30,15 @@ REF_NAME = "org.opencontainers.image.ref.name"
 
 
 def write_oci_archive(layout: Layout, record: ImageRecord, write: Callable[[bytes], object]) -> None:
-    """Write the archive through ``write``. Raises NotFoundError, StoreError, DigestMismatch for a damaged manifest."""
+    """Write one image through ``write``. Raises NotFoundError, StoreError, DigestMismatch for a damaged manifest."""
+    entry = image_entry(layout, record, _tag(record))
+    # Signatures would be blobs to which nothing in the layout refers.
+    stored = {entry["digest"], *record.blobs}.difference(evidence_blobs(record.evidence))
+    write_layout(layout, [entry], stored, {}, write)
+
+
+def image_entry(layout: Layout, record: ImageRecord, name: str) -> dict[str, Any]:
+    """The entry of ``index.json`` for a stored OCI image; ``name``, if any, is its reference name there."""
     manifest_digest = record.id.replace("-", ":", 1)
     manifest = blobs.read_blob(layout, manifest_digest, 4 << 20)
     document = jsondoc.parse_object(manifest, f"manifest {manifest_digest}")
@@ -38,19 +47,36 @@ def write_oci_archive(layout: Layout, record: ImageRecord, write: Callable[[byte
         "digest": manifest_digest,
         "size": len(manifest),
     }
-    tag = _tag(record)
-    if tag:
-        descriptor["annotations"] = {REF_NAME: tag}
-    index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [descriptor]}
+    if name:
+        descriptor["annotations"] = {REF_NAME: name}
+    return descriptor
+
+
+def write_layout(
+    layout: Layout,
+    entries: Iterable[dict[str, Any]],
+    stored: Iterable[str],
+    made: Mapping[str, bytes],
+    write: Callable[[bytes], object],
+) -> None:
+    """Write a layout through ``write``.
+
+    ``entries`` are those of its ``index.json``, ``stored`` the digests of blobs of the store, ``made`` further blobs by digest.
+    Raises NotFoundError, StoreError.
+    """
+    index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": list(entries)}
     archive = TarWriter(write)
     _add_bytes(archive, b"oci-layout", LAYOUT_FILE)
     _add_bytes(archive, b"index.json", jsondoc.dump(index))
     archive.add(TarEntry(b"blobs/", "dir", 0o755))
-    digests = sorted({manifest_digest, *record.blobs})
+    digests = sorted({*stored, *made})
     for algorithm in sorted({split_digest(digest)[0] for digest in digests}):
         archive.add(TarEntry(b"blobs/%s/" % algorithm.encode(), "dir", 0o755))
     for digest in digests:
-        _add_blob(layout, archive, digest)
+        if digest in made:
+            _add_bytes(archive, f"blobs/{digest.replace(':', '/', 1)}".encode(), made[digest])
+        else:
+            _add_blob(layout, archive, digest)
     archive.close()
 
 

@@ -20,6 +20,8 @@
             db/index.sqlite               an accelerator for many images; rebuilt from images/ at any time
             db/key-<fingerprint>          what GnuPG said of a trusted key file, see stage0's signing_keys.py; asked again
                                           when it is missing
+            db/facts-<image id>           what was found out about the image's signatures, see stage0's signature_facts.py;
+                                          found out again when it is missing
             tmp/                          everything half-made, see temporary.py
             imagelocks/<image id>         flock: shared while the image's blobs are read, exclusive while it is removed
             imagelocks/records            flock: exclusive while files under images/ are changed
@@ -113,6 +115,10 @@ class Layout:
     def key_state(self, fingerprint: str) -> str:
         """Path of what is known of a key of the keystore, by its hex fingerprint."""
         return f"{self.cas}/db/key-{fingerprint}"
+
+    def facts(self, image_id: str) -> str:
+        """Path of what is known of the signatures of an image."""
+        return f"{self.cas}/db/facts-{_checked(image_id)}"
 
     def image_lock(self, image_id: str) -> str:
         """Path of an image's lock file."""

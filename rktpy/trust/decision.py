@@ -10,7 +10,7 @@ Rules (rkt 1.30 ``Documentation/signing-and-verification-guide.md``; RFC 4880):
 - ``--insecure-options=image`` accepts any image, and is recorded as what allowed it.
 - An ACI is accepted when a good detached OpenPGP signature over the file as distributed was made by a key that the keystore
   trusts for the image's name now, and that key is neither revoked nor expired now.
-- An OCI image has no signature family that this policy can check, so it is rejected.
+- An OCI image is rejected: which ones are good is said by a policy.json (:mod:`rktpy.trust.engine`), and there is none.
 
 Hot-path module.
 """
@@ -32,10 +32,17 @@ ACCEPTED = "accepted"
 REJECTED = "rejected"
 UNDECIDED = "undecided"
 
+# Outcomes of steps.
+ACCEPTS = "accepts"
+REJECTS = "rejects"
+SKIPPED = "skipped"
+
 #: What allows any image, as it is recorded.
 INSECURE_IMAGE = "--insecure-options=image"
 KEY_EXPIRED = "the signing key has expired"
 KEY_REVOKED = "the signing key was revoked"
+#: Where there is no policy.json, OCI images are refused.
+NO_POLICY = "no trust policy says which docker images may run (write a policy.json, or try --insecure-options=image)"
 #: The family of detached OpenPGP signatures in stored evidence.
 OPENPGP = "openpgp"
 
@@ -44,6 +51,8 @@ class Image(Record):
     """What is being decided about. ``name`` is the logical name: the appc name, or the reference text of an OCI image.
 
     ``digest``, ``media_type`` and ``size`` (bytes) are those of an OCI image's manifest: what its signatures must be about.
+    ``index_digest`` is that of the index from which it was chosen for its platform, if there was one: a signature of the index
+    is none of the image.
     """
 
     id: str
@@ -52,6 +61,27 @@ class Image(Record):
     digest: str = ""
     media_type: str = ""
     size: int = 0
+    index_digest: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form; what the manifest is only where it is known."""
+        document: dict[str, Any] = {"id": self.id, "format": self.format, "name": self.name}
+        if self.digest:
+            document.update(digest=self.digest, mediaType=self.media_type, size=self.size, indexDigest=self.index_digest)
+        return document
+
+    @classmethod
+    def from_dict(cls, doc: dict[str, Any]) -> Image:
+        """Read the JSON form. Raises :class:`FormatError`."""
+        values: dict[str, Any] = {"digest": "", "mediaType": "", "indexDigest": "", **doc}
+        size = values.pop("size", 0)
+        if sorted(values) != sorted(_IMAGE_TEXTS) or {type(text) for text in values.values()} != {str} or type(size) is not int:
+            raise FormatError("trust decision", "image", "is not an image")
+        identity, form, name, digest, media_type, index = [values[member] for member in _IMAGE_TEXTS]
+        return cls(identity, form, name, digest, media_type, size, index)
+
+
+_IMAGE_TEXTS = ("id", "format", "name", "digest", "mediaType", "indexDigest")
 
 
 class SignatureFact(Record):
@@ -147,6 +177,8 @@ def _object(value: Any) -> dict[str, Any]:
 class Step(Record):
     """One rule or signature that was looked at: ``outcome`` is ``accepts``, ``rejects`` or ``skipped`` (could not be decided).
 
+    A check inside of a signature may also be ``warns``: it failed, and the policy wants that told, but does not refuse for it.
+
     ``steps`` are those that led to it: the signatures looked at for a requirement, the checks made of a signature.
     """
 
@@ -155,9 +187,21 @@ class Step(Record):
     reason: str
     steps: tuple[Step, ...] = ()
 
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form; ``steps`` only where there are some."""
+        document: dict[str, Any] = {"rule": self.rule, "outcome": self.outcome, "reason": self.reason}
+        if self.steps:
+            document["steps"] = [step.to_dict() for step in self.steps]
+        return document
+
 
 class Decision(Record):
-    """The answer. ``reason`` is one line; ``allowed_by`` names what accepted the image, ``signatures`` are those looked at."""
+    """The answer. ``reason`` is one line; ``allowed_by`` names what accepted the image, ``signatures`` are those looked at.
+
+    ``policy`` is the path of the policy.json that was asked and ``rule`` the place in it that speaks of the image; both are empty
+    where none was. ``evidence`` is what has to be kept so that an OCI image can be judged again after its removal, in the form of
+    :mod:`rktpy.trust.kept`.
+    """
 
     image: Image
     verdict: str
@@ -165,20 +209,29 @@ class Decision(Record):
     allowed_by: str = ""
     steps: tuple[Step, ...] = ()
     signatures: tuple[SignatureFact, ...] = ()
+    policy: str = ""
+    rule: str = ""
+    evidence: tuple[dict[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The document kept with each pod.
 
         It holds the evidence too: when the image has been removed, the decision is made again from that.
         """
-        return {
-            "image": {"id": self.image.id, "format": self.image.format, "name": self.image.name},
+        document: dict[str, Any] = {
+            "image": self.image.to_dict(),
             "verdict": self.verdict,
             "reason": self.reason,
             "allowedBy": self.allowed_by,
-            "steps": [{"rule": step.rule, "outcome": step.outcome, "reason": step.reason} for step in self.steps],
+            "steps": [step.to_dict() for step in self.steps],
             "signatures": [signature.to_dict() for signature in self.signatures],
         }
+        if self.policy:
+            document["policy"] = self.policy
+            document["rule"] = self.rule
+        if self.evidence:
+            document["evidence"] = list(self.evidence)
+        return document
 
     def to_bytes(self) -> bytes:
         """:meth:`to_dict` as JSON."""
@@ -187,9 +240,9 @@ class Decision(Record):
     def require(self) -> None:
         """Raise unless the image was accepted: :class:`TrustRejected` or :class:`TrustUndecided` with the reason."""
         if self.verdict == REJECTED:
-            raise TrustRejected(self.reason)
+            raise TrustRejected(self.reason, self)
         if self.verdict != ACCEPTED:
-            raise TrustUndecided(self.reason)
+            raise TrustUndecided(self.reason, self)
 
 
 def decide(
@@ -207,23 +260,34 @@ def decide(
     by fingerprint what is known of those keys that signed, ``now`` the clock in seconds since the epoch.
     """
     if insecure_image:
-        step = Step(INSECURE_IMAGE, "accepts", "signature verification was switched off by the user")
+        step = Step(INSECURE_IMAGE, ACCEPTS, "signature verification was switched off by the user")
         return Decision(image, ACCEPTED, step.reason, INSECURE_IMAGE, (step,))
     if image.format == "oci":
-        reason = "signature verification for docker images is not supported (try --insecure-options=image)"
-        return Decision(image, REJECTED, reason, "", (Step("oci", "rejects", reason),))
+        return Decision(image, REJECTED, NO_POLICY, "", (Step("oci", REJECTS, NO_POLICY),))
     if image.format != "aci":
         return Decision(image, UNDECIDED, f"image {image.id} has the unknown format {image.format!r}")
-    return _decide_aci(image, signatures, keys, states, now)
+    judged = judge_signatures(image.name, signatures, keys, states, now)
+    allowed_by = f"{OPENPGP}:{judged.key}" if judged.key else ""
+    return Decision(image, judged.verdict, judged.reason, allowed_by, judged.steps, signatures)
 
 
-def _decide_aci(
-    image: Image,
+class JudgedSignatures(Record):
+    """What came of the detached signatures of an ACI. ``key`` is the fingerprint of the key by which it was accepted."""
+
+    verdict: str
+    reason: str
+    steps: tuple[Step, ...]
+    key: str = ""
+
+
+def judge_signatures(
+    name: str,
     signatures: tuple[SignatureFact, ...],
     keys: tuple[TrustedKey, ...],
     states: Mapping[str, KeyState],
     now: int,
-) -> Decision:
+) -> JudgedSignatures:
+    """Look at every signature of the ACI called ``name``; the other arguments are those of :func:`decide`."""
     trusted = {key.fingerprint: key for key in keys}
     steps: list[Step] = []
     winner = ""
@@ -232,32 +296,32 @@ def _decide_aci(
         rule = f"openpgp signature by {signature.signer or signature.key or 'an unknown key'}"
         key = trusted.get(signature.signer)
         if signature.problem:
-            steps.append(Step(rule, "rejects", signature.problem))
+            steps.append(Step(rule, REJECTS, signature.problem))
         elif key is None:
-            steps.append(Step(rule, "rejects", f"the key is not trusted for {image.name}"))
+            steps.append(Step(rule, REJECTS, f"the key is not trusted for {name}"))
         elif signature.expires and signature.expires <= now:
-            steps.append(Step(rule, "rejects", "the signature has expired"))
+            steps.append(Step(rule, REJECTS, "the signature has expired"))
         elif signature.signer not in states:
             unknown = f"it is not known whether key {signature.signer} may still be relied on"
-            steps.append(Step(rule, "skipped", unknown))
+            steps.append(Step(rule, SKIPPED, unknown))
         elif problem := _key_problem(states[signature.signer], signature, now):
-            steps.append(Step(rule, "rejects", problem))
+            steps.append(Step(rule, REJECTS, problem))
         else:
             scope = f"prefix {key.prefix}" if key.prefix else "root key"
-            steps.append(Step(rule, "accepts", f"trusted by {scope} ({key.path})"))
-            winner = winner or f"openpgp:{key.fingerprint}"
+            steps.append(Step(rule, ACCEPTS, f"trusted by {scope} ({key.path})"))
+            winner = winner or key.fingerprint
     if winner:
-        return Decision(image, ACCEPTED, "signed by a trusted key", winner, tuple(steps), signatures)
+        return JudgedSignatures(ACCEPTED, "signed by a trusted key", tuple(steps), winner)
     if unknown:
-        return Decision(image, UNDECIDED, unknown, "", tuple(steps), signatures)
+        return JudgedSignatures(UNDECIDED, unknown, tuple(steps))
     if not steps:
-        reason = f"image {image.name!r} has no signature (sign it, or try --insecure-options=image)"
-        steps.append(Step("openpgp", "rejects", "no signature at hand"))
+        reason = f"image {name!r} has no signature (sign it, or try --insecure-options=image)"
+        steps.append(Step("openpgp", REJECTS, "no signature at hand"))
     elif trusted and len(steps) == 1 and (signatures[0].problem or signatures[0].signer in trusted):
         reason = steps[0].reason
     else:
         reason = "openpgp: signature made by unknown entity"
-    return Decision(image, REJECTED, reason, "", tuple(steps), signatures)
+    return JudgedSignatures(REJECTED, reason, tuple(steps))
 
 
 def _key_problem(state: KeyState, signature: SignatureFact, now: int) -> str:

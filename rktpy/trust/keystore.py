@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 
-from rktpy.errors import ConfigError, FormatError, UsageError
+from rktpy.errors import ConfigError, FormatError, NotFoundError, UsageError
 from rktpy.formats import openpgp
 from rktpy.formats.aci.types import is_ac_identifier
 from rktpy.record import Record
@@ -33,6 +33,13 @@ class TrustedKey(Record):
     fingerprint: str
     prefix: str
     path: str
+
+
+class RemovedKey(Record):
+    """What became of a key: ``path`` is the file that is gone, or the empty one that masks the key."""
+
+    path: str
+    masked: bool
 
 
 class Keystore:
@@ -84,6 +91,58 @@ class Keystore:
     def has_prefix_keys(self, name: str) -> bool:
         """Whether any key is trusted for ``name`` or a parent of it by prefix (then discovery does not offer new ones)."""
         return any(key.prefix for key in self.keys_for(name))
+
+    def all_keys(self) -> tuple[TrustedKey, ...]:
+        """Every key that is trusted for something, root keys first, then by prefix. Raises :class:`ConfigError`."""
+        scopes = [("", "root.d"), *[(prefix, f"prefix.d/{prefix}") for prefix in self._prefixes()]]
+        found: list[TrustedKey] = []
+        for prefix, directory in scopes:
+            keys: dict[str, TrustedKey] = {}
+            for base in (self._system, self._local):
+                for fingerprint, path, size in _files(os.path.join(base, directory)):
+                    if size == 0:
+                        keys.pop(fingerprint, None)
+                    else:
+                        keys[fingerprint] = TrustedKey(fingerprint, prefix, path)
+            found += keys.values()
+        return tuple(found)
+
+    def _prefixes(self) -> list[str]:
+        prefixes: set[str] = set()
+        for base in (self._system, self._local):
+            top = os.path.join(base, "prefix.d")
+            for directory, _names, _files in os.walk(top):
+                if directory != top:
+                    prefixes.add(os.path.relpath(directory, top))
+        return sorted(prefix for prefix in prefixes if is_scope(prefix))
+
+    def remove(self, fingerprint: str, prefix: str) -> RemovedKey:
+        """Trust a key no longer for a prefix, or for all images when ``prefix`` is empty. Other scopes of it stay.
+
+        A key of the system's directory is masked by an empty local file. Raises :class:`NotFoundError` when it is not trusted
+        there, :class:`UsageError`, :class:`ConfigError`.
+        """
+        if prefix and not is_scope(prefix):
+            raise UsageError(f"{prefix!r} is not an image name prefix")
+        directory = f"prefix.d/{prefix}" if prefix else "root.d"
+        system, local = [
+            {name: size for name, _path, size in _files(f"{base}/{directory}")} for base in (self._system, self._local)
+        ]
+        path = f"{self._local}/{directory}/{fingerprint}"
+        if not local.get(fingerprint, system.get(fingerprint, 0)):
+            scope = f"prefix {prefix!r}" if prefix else "all images"
+            raise NotFoundError(f"key {fingerprint} is not trusted for {scope}")
+        try:
+            if not system.get(fingerprint):
+                os.unlink(path)
+                return RemovedKey(path, False)
+            os.makedirs(f"{self._local}/{directory}", 0o755, exist_ok=True)
+            temporary = f"{self._local}/{directory}/.{fingerprint}.{os.getpid()}"
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+            os.rename(temporary, path)
+        except OSError as error:
+            raise ConfigError(f"cannot remove trusted key {path}") from error
+        return RemovedKey(path, True)
 
     def add(self, data: bytes, prefix: str) -> str:
         """Trust a public key for a name prefix, or for every image when ``prefix`` is empty; return the file's path.

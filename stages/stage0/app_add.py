@@ -59,7 +59,8 @@ def add(g: Globals, uuid: str, options: AppOptions, pod_mounts: tuple[tuple[str,
             lock = mutable.lock_manifest(pod)
             pod.refresh()
             mutable.require_running(pod)
-            return _add(g, store, pod, _runtime_app(options, image, pod_mounts), image, prepare_lock)
+            asked = images.logical_name(options.image)
+            return _add(g, store, pod, _runtime_app(options, image, pod_mounts), image, asked, prepare_lock)
         except (RktpyError, OSError) as error:
             raise RktpyError("error adding app to pod") from error
         finally:
@@ -68,8 +69,8 @@ def add(g: Globals, uuid: str, options: AppOptions, pod_mounts: tuple[tuple[str,
                 lock.release()
 
 
-def _add(g: Globals, store: Store, pod: Pod, app: RuntimeApp, image: Image, prepare_lock: Lock) -> str:
-    trust = _decide(g, store, image.id)
+def _add(g: Globals, store: Store, pod: Pod, app: RuntimeApp, image: Image, asked: str, prepare_lock: Lock) -> str:
+    trust = _decide(g, store, image.id, asked)
     mutable.require_mutable(pod, "cannot add application")
     before = pod.manifest()
     if before.app(app.name) is not None:
@@ -81,7 +82,7 @@ def _add(g: Globals, store: Store, pod: Pod, app: RuntimeApp, image: Image, prep
     remove_files(pod, app.name)
     try:
         tree_id = _write_own(pod, store, app.name, image)
-        if image.manifest.dependencies and _decide(g, store, image.id) != trust:
+        if image.manifest.dependencies and _decide(g, store, image.id, asked) != trust:
             # Dependencies are found by name: what was judged must be what the tree was made of.
             raise StateError("the dependencies of the image have changed meanwhile: try again")
         mutable.write_trust(pod, app.name, trust)
@@ -95,10 +96,10 @@ def _add(g: Globals, store: Store, pod: Pod, app: RuntimeApp, image: Image, prep
     return app.name
 
 
-def _decide(g: Globals, store: Store, image_id: str) -> list[dict[str, Any]]:
-    made = images.decisions(g, store, image_id)
+def _decide(g: Globals, store: Store, image_id: str, asked: str) -> list[dict[str, Any]]:
+    made = images.decisions(g, store, image_id, asked)
     for decision in made:
-        decision.require()
+        images.require(g, decision)
     return [decision.to_dict() for decision in made]
 
 

@@ -9,7 +9,6 @@ Messages are those of rkt 1.30's ``rkt/image``. Cold-path module.
 from __future__ import annotations
 
 import os
-import time
 
 from rktpy.errors import FetchError, InputError, NotFoundError
 from rktpy.fetch.reference import (
@@ -25,10 +24,10 @@ from rktpy.fetch.reference import (
 from rktpy.linux.service_manager import extend_start
 from rktpy.log import debug, note
 from rktpy.stage0 import images
-from rktpy.stage0.signing_keys import key_states
 from rktpy.store.dependencies import MissingDependency, order
 from rktpy.store.image_record import ImageRecord
-from rktpy.trust.decision import Image, SignatureFact, decide
+from rktpy.trust.decision import Image, SignatureFact
+from rktpy.trust.explanation import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def fetch(g: Globals, store: Store, reference: Reference, text: str, options: Fe
     fetch_dependencies(g, store, image_id, options)
     # What it depends on may have been there before, let in unchecked.
     for decision in images.decisions(g, store, image_id):
-        decision.require()
+        images.require(g, decision)
     if options.render:
         extend_start()
         store.ensure_tree(image_id)
@@ -94,7 +93,9 @@ def from_file(g: Globals, store: Store, path: str, signature: str) -> str:
     if g.insecure.image:
         imported = store.import_aci(path)
         return add_aci(g, store, imported, ())
-    asc = read_signature(signature or signature_path(path))
+    asc: bytes | None = None
+    if signature or os.path.lexists(signature_path(path)) or images.aci_signature_needed(g):
+        asc = read_signature(signature or signature_path(path))
     with store.partial(f"file:{path}:{os.getpid()}") as partial:
         try:
             with open(path, "rb", buffering=0) as file:
@@ -140,7 +141,8 @@ def verify_and_add(
     """Import the ACI at ``path``, which nobody else can change, check its signature and make it an image; its ID.
 
     ``what`` is what messages call it.
-    ``wanted`` is what was asked for: name and labels must be those. ``signature`` None means that verification is switched off.
+    ``wanted`` is what was asked for: name and labels must be those. ``signature`` None means that there is none to be looked at:
+    verification is switched off, or the policy may do without.
     """
     imported = store.import_aci(path, what=what, expected_id=expected_id)
     if wanted is not None:
@@ -151,7 +153,7 @@ def verify_and_add(
 
         keys = images.keystore(g)
         name = imported.manifest.name
-        facts = check_file(path, signature, keys, keys.keys_for(name))
+        facts = check_file(path, signature, keys, keys.keys_for(name), images.own_aci_keys(g, name))
         _report(name, facts)
     return add_aci(g, store, imported, facts, latest=latest, references=references)
 
@@ -165,11 +167,6 @@ def _report(name: str, facts: tuple[SignatureFact, ...]) -> None:
         note("image", f"    rktpy trust --prefix {name}")
 
 
-def printable(text: str) -> str:
-    """``text`` for a terminal: what somebody else wrote must not move the cursor."""
-    return "".join([c if c.isprintable() else "?" for c in text])
-
-
 def add_aci(
     g: Globals,
     store: Store,
@@ -181,12 +178,9 @@ def add_aci(
 ) -> str:
     """Ask the trust policy about an imported ACI and make it an image; its ID. Raises TrustError."""
     manifest = imported.manifest
+    evidence = tuple([fact.to_dict() for fact in facts])
     subject = Image(imported.id, "aci", manifest.name)
-    keys = () if g.insecure.image else images.keystore(g).keys_for(manifest.name)
-    signers = [fact.signer for fact in facts if not fact.problem]
-    states = key_states(store.layout, images.keystore(g), keys, signers)
-    decision = decide(subject, facts, keys, states=states, insecure_image=g.insecure.image, now=int(time.time()))
-    decision.require()
+    images.require(g, images.decide_image(g, store, subject, evidence, insecure=g.insecure.image))
     record = ImageRecord(
         id=imported.id,
         format="aci",

@@ -104,12 +104,14 @@ def _download(
         return known.image_id
     warn_insecure(g, tls=True)
     verify = not g.insecure.image
+    optional = verify and not images.aci_signature_needed(g, wanted.name if wanted else "")
     with closing(open_progress(options.progress)) as progress, store.partial(f"aci:{url}") as partial:
         fetched = fetch_aci(
             client,
             url,
             partial,
             signature_url=asc_url if verify and not signature else "",
+            signature_optional=optional,
             etag=known.etag if known else "",
             authorizer=host_auth(g),
             progress=progress,

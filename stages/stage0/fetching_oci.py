@@ -7,18 +7,23 @@ was right, the policy has accepted the image and its record is written. Cold-pat
 from __future__ import annotations
 
 import os
-import time
 from contextlib import closing
 
 from rktpy.errors import UsageError
 from rktpy.fetch.reference import DockerReference, LayoutReference, OCIArchiveReference
+from rktpy.fetch.signatures import find_evidence_in_layout
 from rktpy.formats.conversion import oci_config_to_manifest
 from rktpy.formats.oci.image_name import parse_image_name
+from rktpy.formats.oci.media_types import OCI_MANIFEST
 from rktpy.formats.oci.platform import Platform, parse_platform, platform_of_machine
 from rktpy.log import debug
+from rktpy.stage0 import images
 from rktpy.stage0.fetching import warn_insecure
+from rktpy.stage0.fetching_signatures import find_signatures
 from rktpy.store.image_record import ImageRecord, Layer
-from rktpy.trust.decision import Image, decide
+from rktpy.store.images import united_evidence
+from rktpy.store.lookup import sound_records
+from rktpy.trust.decision import Image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,24 +42,25 @@ def from_transport(g: Globals, store: Store, reference: OCIReference, options: F
 
     The policy is asked before the first byte is fetched, since it can refuse by name alone, and again with the image's digest.
     """
-    _judge(g, "", reference.text)
+    images.judge_name(g, reference.text)
     warn_insecure(g, tls=isinstance(reference, DockerReference))
     platform = wanted_platform(options.platform)
     if options.pull_policy == "update" and isinstance(reference, DockerReference) and not options.platform:
         unchanged = _unchanged(g, store, reference)
         if unchanged:
             debug("image", f"image for {reference.text} has not changed, not fetching.")
+            _look_again(g, store, unchanged, reference)
             store.touch(unchanged)
             if options.render:
                 store.ensure_tree(unchanged)
             return unchanged
     debug("image", f'remote fetching from URL "{reference.text}"')
     if not options.render:
-        return _add(g, store, _pull(g, store, reference, platform, options, None), reference)
+        return add_pulled(g, store, _pull(g, store, reference, platform, options, None), reference)
     with store.stream_tree() as tree:
         pulled = _pull(g, store, reference, platform, options, tree)
         tree.wait()
-        image_id = _add(g, store, pulled, reference)
+        image_id = add_pulled(g, store, pulled, reference)
         tree.publish(image_id)
     return image_id
 
@@ -94,13 +100,44 @@ def _unchanged(g: Globals, store: Store, reference: DockerReference) -> str | No
     return record.id if digest in (record.index_digest, record.id.replace("-", ":", 1)) else None
 
 
-def _judge(g: Globals, image_id: str, name: str) -> None:
-    decide(Image(image_id, "oci", name), (), (), states={}, insecure_image=g.insecure.image, now=int(time.time())).require()
+def _look_again(g: Globals, store: Store, image_id: str, reference: OCIReference) -> None:
+    """Judge a stored image anew, by its signatures and by those that there are now. Raises TrustError."""
+    record = store.record(image_id)
+    evidence = find_signatures(g, store, reference, image_id.replace("-", ":", 1))
+    if any(one not in record.evidence for one in evidence):
+        record = store.add_image(record.replace(evidence=evidence), store.manifest_bytes(image_id))
+    images.require(g, images.decide_stored(g, store, record, reference.text, insecure=g.insecure.image))
 
 
-def _add(g: Globals, store: Store, pulled: PulledImage, reference: OCIReference) -> str:
-    """Judge what was pulled and write its record; the image ID."""
-    _judge(g, pulled.image_id, reference.text)
+def add_pulled(
+    g: Globals, store: Store, pulled: PulledImage, reference: OCIReference, archive: OCIArchiveReference | None = None
+) -> str:
+    """Look for the signatures of what was pulled, have it judged and write its record; the image ID.
+
+    ``archive`` is where the image lies if that is not where ``reference`` names (``image load``). All signatures that it holds
+    are then kept. A rule that accepts ``reference`` without any signature speaks of what its registry delivers and not of a
+    file, so the archive itself must be accepted too.
+    """
+    if archive is None:
+        evidence = find_signatures(g, store, reference, pulled.manifest_digest)
+    else:
+        evidence = tuple([one.to_dict() for one in find_evidence_in_layout(archive, pulled.manifest_digest, store)])
+    known = [record.evidence for record in sound_records(store.layout, [pulled.image_id])]
+    image = Image(
+        pulled.image_id,
+        "oci",
+        reference.text,
+        pulled.manifest_digest,
+        pulled.manifest.media_type or OCI_MANIFEST,
+        len(pulled.manifest_bytes),
+        pulled.index_digest or "",
+    )
+    at_hand = united_evidence(known[0] if known else (), evidence)
+    decision = images.decide_image(g, store, image, at_hand, insecure=g.insecure.image)
+    images.require(g, decision)
+    if archive is not None and archive != reference and not decision.evidence:
+        itself = image.replace(name=archive.text)
+        images.require(g, images.decide_image(g, store, itself, at_hand, insecure=g.insecure.image))
     manifest = runnable_view(pulled, reference)
     blobs = [pulled.manifest_digest, pulled.config_digest, *[layer.digest for layer in pulled.layers]]
     if pulled.index_digest:
@@ -114,6 +151,7 @@ def _add(g: Globals, store: Store, pulled: PulledImage, reference: OCIReference)
         blobs=tuple(dict.fromkeys(blobs)),
         layers=tuple([Layer(one.digest, one.diff_id, one.media_type, one.size) for one in pulled.layers]),
         references=(reference.text,),
+        evidence=evidence,
         index_digest=pulled.index_digest,
         latest=isinstance(reference, DockerReference) and reference.tag == "latest",
     )

@@ -13,20 +13,21 @@ from __future__ import annotations
 import os
 import time
 
-from rktpy.errors import FormatError, NotFoundError
+from rktpy.errors import ConfigError, FormatError, NotFoundError, TrustError
 from rktpy.fetch import reference as references
 from rktpy.fetch.reference import AppReference, ImageIDReference, Reference, URLReference, parse_reference
 from rktpy.formats import jsondoc
 from rktpy.formats.aci.types import NameValue
 from rktpy.log import debug
 from rktpy.store.dependencies import MissingDependency, order
-from rktpy.trust.decision import INSECURE_IMAGE, OPENPGP, Decision, Image, SignatureFact, decide
+from rktpy.trust.decision import ACCEPTED, INSECURE_IMAGE, OPENPGP, Decision, Image, SignatureFact, decide
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from rktpy.formats.pod import PodManifest
+    from rktpy.stage0.kept_evidence import KeptEvidence
     from rktpy.stage0.options import FetchOptions, Globals
     from rktpy.store.image_record import ImageRecord
     from rktpy.store.store import Store
@@ -39,6 +40,13 @@ _HEX = "0123456789abcdef"
 
 #: What the pull policy ``never`` is about; local files and layouts are always read.
 _REMOTE = (URLReference, AppReference, references.DockerReference)
+#: References that are names of OCI images to a policy.
+_OCI = (
+    references.DockerReference,
+    references.LayoutReference,
+    references.OCIArchiveReference,
+    references.DockerArchiveReference,
+)
 
 _UNFETCHED = (
     "either image was not found in the store or store was disabled and fetching from remote yielded nothing or it was disabled"
@@ -90,10 +98,19 @@ def find_or_fetch(g: Globals, store: Store, text: str, options: FetchOptions, si
         image_id = found
         debug("image", f"using image from local store for {_kind(reference)} {text}")
         _complete(g, store, image_id, options)
-    for decision in decisions(g, store, image_id):
-        decision.require()
+    for decision in decisions(g, store, image_id, _logical_name(reference)):
+        require(g, decision)
     store.touch(image_id)
     return image_id
+
+
+def logical_name(text: str) -> str:
+    """The name by which a policy speaks of the OCI image that ``text`` refers to; empty for an image ID or an ACI."""
+    return _logical_name(parse_reference(text))
+
+
+def _logical_name(reference: Reference) -> str:
+    return reference.text if isinstance(reference, _OCI) else ""
 
 
 def _complete(g: Globals, store: Store, image_id: str, options: FetchOptions) -> None:
@@ -135,33 +152,141 @@ def look_up(store: Store, reference: Reference) -> str | None:
     return None if record is None else record.id
 
 
-def decisions(g: Globals, store: Store, image_id: str) -> list[Decision]:
-    """The trust decision about an image and about each image it depends on, made now from what is stored."""
+def decisions(g: Globals, store: Store, image_id: str, name: str = "", *, fresh: bool = False) -> list[Decision]:
+    """The trust decision about an image and about each image it depends on, made now from what is stored.
+
+    ``name`` is the reference by which an OCI image was asked for; empty when it was by its ID. With ``fresh`` nothing that is
+    remembered of signatures is believed.
+    """
     ids = [image_id]
     if image_id.startswith("sha512-") and store.manifest(image_id).dependencies:
         ids = list(dict.fromkeys([step.image_id for step in order(store.layout, image_id)]))
-    return [decide_stored(g, store, store.record(one), insecure=g.insecure.image) for one in ids]
+    return [decide_stored(g, store, store.record(one), name, insecure=g.insecure.image, fresh=fresh) for one in ids]
 
 
-def decide_stored(g: Globals, store: Store, record: ImageRecord, *, insecure: bool) -> Decision:
-    """The decision about one stored image."""
-    name = record.name
-    if record.format != "aci" and record.references:
-        name = record.references[-1]
-    return _decide(g, store, Image(record.id, record.format, name), record.evidence, insecure=insecure)
+def decide_stored(
+    g: Globals, store: Store, record: ImageRecord, name: str = "", *, insecure: bool, fresh: bool = False
+) -> Decision:
+    """The decision about one stored image.
+
+    An OCI image that is known by several names and asked for by its ID is judged by each of them, the last one first, until one
+    accepts it: it came here by each, and was accepted then.
+    """
+    names: tuple[str, ...] = (record.name,)
+    if record.format != "aci" and (name or record.references):
+        names = (name,) if name else record.references[::-1]
+    index = record.index_digest or ""
+    first: Decision | None = None
+    for one in names:
+        image = Image(record.id, record.format, one, index_digest=index)
+        decision = decide_image(g, store, image, record.evidence, insecure=insecure, fresh=fresh)
+        if decision.verdict == ACCEPTED:
+            return decision
+        first = first or decision
+    assert first is not None
+    return first
 
 
-def _decide(g: Globals, store: Store, image: Image, evidence: tuple[dict[str, Any], ...], *, insecure: bool) -> Decision:
+def decide_image(
+    g: Globals,
+    store: Store,
+    image: Image,
+    evidence: tuple[dict[str, Any], ...],
+    *,
+    insecure: bool,
+    kept: KeptEvidence | None = None,
+    fresh: bool = False,
+) -> Decision:
+    """The decision about an image by the ``evidence`` at hand (as in its record; ``kept`` is what a pod has of it)."""
     now = int(time.time())
-    if insecure or image.format != "aci":
-        return decide(image, (), (), states={}, insecure_image=insecure, now=now)
+    if insecure:
+        return decide(image, (), (), states={}, insecure_image=True, now=now)
+    path = policy_path(g)
+    if path:
+        from rktpy.stage0.policy_decisions import decide_by_policy
+
+        decision = decide_by_policy(g, store, path, image, evidence, now, kept=kept, fresh=fresh)
+        if decision is not None:
+            return decision
+    if image.format != "aci":
+        return decide(image, (), (), states={}, insecure_image=False, now=now)
     from rktpy.stage0.signing_keys import key_states
 
     facts = tuple([SignatureFact.from_dict(one) for one in evidence if one.get("family") == OPENPGP])
     store_of_keys = keystore(g)
     keys = store_of_keys.keys_for(image.name)
-    states = key_states(store.layout, store_of_keys, keys, [fact.signer for fact in facts])
+    states = key_states(store.layout, store_of_keys, keys, [fact.signer for fact in facts], fresh=fresh)
     return decide(image, facts, keys, states=states, insecure_image=False, now=now)
+
+
+def policy_path(g: Globals) -> str:
+    """The policy.json that counts: ``--trust-policy``, or the first of the user's, the machine's and the system's; or empty.
+
+    A link that leads nowhere is not passed over: what somebody put there would be left out in silence. Raises ConfigError.
+    """
+    if g.trust_policy:
+        return g.trust_policy
+    for directory in (g.user_config, g.local_config, g.system_config):
+        if directory:
+            try:
+                os.lstat(f"{directory}/policy.json")
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise ConfigError("cannot get the trust policy") from error
+            return f"{directory}/policy.json"
+    return ""
+
+
+def judge_name(g: Globals, name: str) -> None:
+    """Refuse an OCI image by its name alone, before anything of it is fetched. Raises TrustError."""
+    path = policy_path(g)
+    try:
+        if path and not g.insecure.image:
+            from rktpy.stage0.policy_decisions import judge_name as judge
+
+            judge(path, "oci", name, int(time.time()))
+        else:
+            decide(Image("", "oci", name), (), (), states={}, insecure_image=g.insecure.image, now=0).require()
+    except TrustError as error:
+        if isinstance(error.decision, Decision):
+            explain(g, [error.decision])
+        raise
+
+
+def aci_signature_needed(g: Globals, name: str = "") -> bool:
+    """Whether no policy lets an ACI in without a detached signature. ``name`` is empty as long as it is not known."""
+    path = policy_path(g)
+    if not path:
+        return True
+    from rktpy.stage0.policy_decisions import aci_signature_needed as needed
+
+    return needed(path, name)
+
+
+def own_aci_keys(g: Globals, name: str) -> tuple[bytes, ...]:
+    """The files of the keys that the policy itself names for an ACI."""
+    path = policy_path(g)
+    if not path:
+        return ()
+    from rktpy.stage0.policy_decisions import aci_keys
+
+    return aci_keys(path, name)
+
+
+def require(g: Globals, decision: Decision) -> None:
+    """Raise TrustError unless the image was accepted; with ``--explain`` the refusal is shown first."""
+    if decision.verdict != ACCEPTED:
+        explain(g, [decision])
+        decision.require()
+
+
+def explain(g: Globals, made: list[Decision]) -> None:
+    """With ``--explain``, show decisions on standard error."""
+    if g.explain:
+        from rktpy.stage0.explain import show
+
+        show(made)
 
 
 def trust_document(apps: dict[str, list[Decision]]) -> bytes:
@@ -177,7 +302,7 @@ def recheck(g: Globals, store: Store, pod: PodManifest, previous: bytes | None) 
     for this pod. An image that has been removed from the store since is judged by the evidence that the file has of it. Raises
     TrustError.
     """
-    before = _judged_before(previous)
+    before = judged_before(previous)
     made: dict[str, list[Decision]] = {}
     for app in pod.apps:
         judged = before.get(app.name, {})
@@ -185,25 +310,34 @@ def recheck(g: Globals, store: Store, pod: PodManifest, previous: bytes | None) 
             made[app.name] = decisions(g, store, app.image.id)
         else:
             insecure = g.insecure.image or judged[app.image.id]["allowedBy"] == INSECURE_IMAGE
-            made[app.name] = [_decide_again(g, store, one, insecure=insecure) for one in judged.values()]
+            made[app.name] = [decide_again(g, store, one, insecure=insecure) for one in judged.values()]
         for decision in made[app.name]:
-            decision.require()
+            require(g, decision)
+        explain(g, made[app.name])
     return trust_document(made)
 
 
-def _decide_again(g: Globals, store: Store, before: dict[str, Any], *, insecure: bool) -> Decision:
-    """The decision about an image of a prepared pod, by its record or else by the decision ``before``."""
-    image = Image(**before["image"])
+def decide_again(g: Globals, store: Store, before: dict[str, Any], *, insecure: bool) -> Decision:
+    """The decision about an image of a pod, by its record or else by the decision ``before``, as the pod's ``trust`` file has it.
+
+    Raises NotFoundError when neither is there, FormatError when the file is damaged.
+    """
+    image = Image.from_dict(before["image"])
     try:
         record = store.record(image.id)
     except NotFoundError:
         if "signatures" not in before:
             raise
-        return _decide(g, store, image, tuple(before["signatures"]), insecure=insecure)
-    return decide_stored(g, store, record, insecure=insecure)
+        if "evidence" not in before:
+            return decide_image(g, store, image, tuple(before["signatures"]), insecure=insecure)
+        from rktpy.stage0.kept_evidence import read_kept
+
+        kept = read_kept(before["evidence"])
+        return decide_image(g, store, image, kept.evidence, insecure=insecure, kept=kept)
+    return decide_stored(g, store, record, image.name if image.format != "aci" else "", insecure=insecure)
 
 
-def _judged_before(previous: bytes | None) -> dict[str, dict[str, dict[str, Any]]]:
+def judged_before(previous: bytes | None) -> dict[str, dict[str, dict[str, Any]]]:
     """By app and image ID, the decisions about the images of a prepared pod."""
     if previous is None:
         return {}
@@ -220,13 +354,12 @@ def _judged_before(previous: bytes | None) -> dict[str, dict[str, dict[str, Any]
 
 
 def _is_decision(one: dict[str, Any]) -> bool:
-    image: dict[str, Any] = one["image"]
+    try:
+        Image.from_dict(one["image"])
+    except FormatError:
+        return False
     signatures: list[dict[str, Any]] = one.get("signatures", [])
-    return (
-        sorted(image) == ["format", "id", "name"]
-        and {type(text) for text in (*image.values(), one.get("allowedBy"))} == {str}
-        and {type(signature) for signature in signatures} <= {dict}
-    )
+    return type(one.get("allowedBy")) is str and {type(signature) for signature in signatures} <= {dict}
 
 
 def _is_for(store: Store, image_id: str, platform: str) -> bool:

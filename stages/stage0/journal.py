@@ -18,8 +18,8 @@ from systemd import journal
 from rktpy.errors import RktpyError
 from rktpy.formats.stage1 import JOURNAL_DIR, app_of_unit, journal_units
 from rktpy.linux.syscalls import pidfd_open
-from rktpy.record import Record
 from rktpy.stage0.app_files import open_directory
+from rktpy.stage0.logs import Entry, Query
 from rktpy.stage0.pod_states import RUNNING
 
 TYPE_CHECKING = False
@@ -42,34 +42,6 @@ _CONVERTERS: dict[str, Any] = {
     "__MONOTONIC_TIMESTAMP": tuple,
     "__CURSOR": str,
 }
-
-
-class Query(Record):
-    """Which entries are wanted.
-
-    ``app`` is one app's, None all apps'; ``since_us`` and ``until_us`` are microseconds since the epoch, both included; ``lines``
-    how many of the last ones, None all; ``follow`` says to go on until the pod ends (or until ``until_us``).
-    """
-
-    app: str | None = None
-    since_us: int | None = None
-    until_us: int | None = None
-    lines: int | None = None
-    follow: bool = False
-
-
-class Entry(Record):
-    """One entry: a line that an app wrote, or with ``partial`` the beginning of a very long one.
-
-    ``fields`` are all of the journal's, by name: text, bytes where they are not UTF-8, or a list of these.
-    """
-
-    when_us: int
-    app: str
-    pid: str
-    message: bytes
-    partial: bool
-    fields: dict[str, Any]
 
 
 def has_journal(pod: Pod) -> bool:

@@ -26,7 +26,11 @@ class InsecureOptions(Record):
 
 
 class Globals(Record):
-    """The global flags, resolved: every path is absolute."""
+    """The global flags, resolved: every path is absolute.
+
+    ``trust_policy`` is the policy.json to use in place of the configured one, or empty; ``explain`` (``--explain``) shows trust
+    decisions on standard error.
+    """
 
     data_dir: str = "/var/lib/rktpy"
     local_config: str = "/etc/rktpy"
@@ -35,6 +39,8 @@ class Globals(Record):
     insecure: InsecureOptions = InsecureOptions()
     trust_keys_from_https: bool = False
     debug: bool = False
+    trust_policy: str = ""
+    explain: bool = False
 
 
 class FetchOptions(Record):
@@ -54,7 +60,8 @@ class FetchOptions(Record):
 class Stage1Choice(Record):
     """Which stage1 image to use; at most one member is set, none means the configured or built-in default.
 
-    ``bundled`` is ``fly`` and the like; ``from_dir`` a file name looked up in the stage1 images directory.
+    ``bundled`` is ``fly`` and the like; ``from_dir`` a file name looked up in the stage1 images directory; ``oci_runtime`` the
+    runtime that stage1-oci shall use, which alone chooses that stage1.
     """
 
     bundled: str = ""
@@ -63,6 +70,7 @@ class Stage1Choice(Record):
     name: str = ""
     hash: str = ""
     from_dir: str = ""
+    oci_runtime: str = ""
 
 
 class AppOptions(Record):

@@ -60,6 +60,7 @@ def create(g: Globals, store: Store, options: PodOptions, stage1: Stage1, *, uui
         check_supported()
     for attempts_left in (2, 1, 0):
         image_ids = [images.find_or_fetch(g, store, app.image, options.fetch, app.signature) for app in options.apps]
+        asked = [] if options.pod_manifest else [images.logical_name(app.image) for app in options.apps]
         use_overlay = not options.no_overlay and _overlay_works(g.data_dir)
         with store.prepare_lock(exclusive=False):
             try:
@@ -71,7 +72,7 @@ def create(g: Globals, store: Store, options: PodOptions, stage1: Stage1, *, uui
                 continue
             names = [app.name for app in manifest.apps]
             data = podmanifest.checked(manifest)
-            trust = _decide(g, store, names, found)
+            trust = _decide(g, store, names, found, asked, show=True)
             pod = pods.create(g.data_dir, detached=to_run)
             try:
                 if uuid_file:
@@ -84,7 +85,7 @@ def create(g: Globals, store: Store, options: PodOptions, stage1: Stage1, *, uui
                 writer.directory(contract.APPS_INFO_DIR)
                 for name, image in zip(names, found, strict=True):
                     writer.app(store, name, image)
-                if any(image.manifest.dependencies for image in found) and _decide(g, store, names, found) != trust:
+                if any(image.manifest.dependencies for image in found) and _decide(g, store, names, found, asked) != trust:
                     # Dependencies are found by name: what was judged must be what the tree was made of.
                     raise StateError("the dependencies of an image have changed while the pod was prepared: try again")
                 writer.pod(data, trust, strict=options.strict)
@@ -133,12 +134,15 @@ def _overlay_works(data_dir: str) -> bool:
     return not problem
 
 
-def _decide(g: Globals, store: Store, names: list[str], found: list[Image]) -> bytes:
+def _decide(g: Globals, store: Store, names: list[str], found: list[Image], asked: list[str], *, show: bool = False) -> bytes:
+    """Judge the apps' images, ``asked`` for by these references (empty for IDs; none at all in a pod manifest)."""
     made: dict[str, list[Decision]] = {}
-    for name, image in zip(names, found, strict=True):
-        made[name] = images.decisions(g, store, image.id)
+    for at, (name, image) in enumerate(zip(names, found, strict=True)):
+        made[name] = images.decisions(g, store, image.id, asked[at] if asked else "")
         for decision in made[name]:
-            decision.require()
+            images.require(g, decision)
+        if show:
+            images.explain(g, made[name])
     return images.trust_document(made)
 
 
@@ -178,6 +182,8 @@ class Writer:
         if stage1.bundled:
             self.file(contract.STAGE1_MANIFEST, stage1_image.bundled_manifest(stage1.bundled))
             self.file(BUNDLED_FILE, stage1.bundled.encode())
+            if stage1.oci_runtime:
+                self.file(contract.OCI_RUNTIME_FILE, os.fsencode(stage1.oci_runtime))
             self.directory(contract.STAGE1_ROOTFS)
             return
         self.file(contract.STAGE1_MANIFEST, store.manifest_bytes(stage1.image_id))

@@ -25,24 +25,31 @@ if TYPE_CHECKING:
     from rktpy.trust.keystore import Keystore, TrustedKey
 
 
-def key_states(layout: Layout, keystore: Keystore, keys: tuple[TrustedKey, ...], signers: Collection[str]) -> dict[str, KeyState]:
+def key_states(
+    layout: Layout, keystore: Keystore, keys: tuple[TrustedKey, ...], signers: Collection[str], *, fresh: bool = False
+) -> dict[str, KeyState]:
     """The state of those of the trusted ``keys`` whose fingerprints are among ``signers``, by fingerprint.
 
-    Raises ConfigError for a key file that is not what its name promises, TrustUndecided when GnuPG is needed and cannot be run.
+    With ``fresh`` GnuPG is asked, whatever is remembered. Raises ConfigError for a key file that is not what its name promises,
+    TrustUndecided when GnuPG is needed and cannot be run.
     """
     states: dict[str, KeyState] = {}
     for key in keys:
         if key.fingerprint in signers:
-            data = keystore.read(key)
-            digest = hash_of("sha256", data)
-            state = _known(layout, key.fingerprint, digest)
-            if state is None:
-                from rktpy.trust.openpgp import examine
-
-                state = examine(data)
-                _remember(layout, key.fingerprint, digest, state)
-            states[key.fingerprint] = state
+            states[key.fingerprint] = key_state(layout, key.fingerprint, keystore.read(key), fresh=fresh)
     return states
+
+
+def key_state(layout: Layout, fingerprint: str, data: bytes, *, fresh: bool = False) -> KeyState:
+    """The state of the key with this fingerprint in the key file ``data``. Raises TrustUndecided when GnuPG cannot be run."""
+    digest = hash_of("sha256", data)
+    state = None if fresh else _known(layout, fingerprint, digest)
+    if state is None:
+        from rktpy.trust.openpgp import examine
+
+        state = examine(data)
+        _remember(layout, fingerprint, digest, state)
+    return state
 
 
 def _known(layout: Layout, fingerprint: str, digest: str) -> KeyState | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rktpy.stage0.pods import Pod
     from rktpy.store.store import Store
 
-BUNDLED = ("fly", "systemd")
+BUNDLED = ("fly", "oci", "systemd")
 DEFAULT = "systemd"
 #: Where distributions put stage1 images; they are trusted like the program itself.
 IMAGES_DIR = "/usr/lib/rktpy/stage1-images"
@@ -40,18 +40,26 @@ _RKT_FILES = {"stage1-fly.aci": "fly", "stage1-coreos.aci": "systemd", "stage1-h
 
 
 class Stage1(Record):
-    """A chosen stage1: ``bundled`` is the name of one that comes with rktpy, else ``image_id`` is in the store."""
+    """A chosen stage1: ``bundled`` is the name of one that comes with rktpy, else ``image_id`` is in the store.
+
+    ``oci_runtime`` is what stage1-oci shall use, empty for its own choice.
+    """
 
     bundled: str = ""
     image_id: str = ""
+    oci_runtime: str = ""
 
 
 def choose(g: Globals, store: Store, choice: Stage1Choice) -> Stage1:
     """The stage1 for a new pod; an image is fetched if need be. Raises RktpyError."""
+    if choice.oci_runtime:
+        if choice.replace(oci_runtime="") not in (Stage1Choice(), Stage1Choice(bundled="oci")):
+            raise UsageError("--oci-runtime is for stage1 oci only")
+        return Stage1("oci", oci_runtime=choice.oci_runtime)
     if choice.bundled:
         if choice.bundled not in BUNDLED:
             raise UsageError(f"no stage1 named {quoted(choice.bundled)} comes with rktpy (there is: {', '.join(BUNDLED)})")
-        return Stage1(choice.bundled)
+        return Stage1(choice.bundled, oci_runtime=_configured_runtime(g) if choice.bundled == "oci" else "")
     if choice.path or choice.url:
         bundled = _in_place_of(choice.path)
         if bundled is not None:
@@ -118,7 +126,11 @@ def _configured(g: Globals, store: Store) -> Stage1:
             return _fetched(g, store, settings.location, trusted=_is_trusted(settings.location))
         except RktpyError as error:
             raise RktpyError("failed to fetch stage1 image") from error
-    return Stage1(DEFAULT)
+    return Stage1("oci", oci_runtime=settings.oci_runtime) if settings.oci_runtime else Stage1(DEFAULT)
+
+
+def _configured_runtime(g: Globals) -> str:
+    return _configuration(g).stage1.oci_runtime
 
 
 def _in_place_of(path: str) -> str | None:

@@ -21,12 +21,12 @@ from rktpy.isolate.root import Root
 from rktpy.linux import constants as c
 from rktpy.linux.syscalls import move_mount
 from rktpy.log import set_debug
+from rktpy.pod.pod import Sharing
 from rktpy.stage1.systemd.app_root import app_mounts, app_root, name_files, volume_devices, volumes
 from rktpy.stage1.systemd.first_process import Restricted, pod_machine, preload, set_up_units
 from rktpy.stage1.systemd.inside import in_pod, named_app
 from rktpy.stage1.systemd.pod import check_app, recorded_names
 from rktpy.stage1.systemd.pod_files import write_mux_programs
-from rktpy.stage1.systemd.pod_root import Sharing
 from rktpy.stage1.systemd.streams import uses_mux
 
 TYPE_CHECKING = False

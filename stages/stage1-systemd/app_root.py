@@ -10,31 +10,23 @@ from __future__ import annotations
 import os
 import stat
 
-from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
 from rktpy.formats.aci.isolators import LANDLOCK_NAME, SELINUX_CONTEXT_NAME
-from rktpy.isolate.mounts import Bind, BindRoot, Mkdir, RemountReadonly, Symlink, Tmpfs
-from rktpy.isolate.plan import Operation, shown
+from rktpy.isolate.mounts import Bind, BindRoot, Mkdir, RemountReadonly, Symlink, Tmpfs, WorldWritable
+from rktpy.isolate.plan import Operation
 from rktpy.isolate.volumes import choose_mounts, volume_operations
 from rktpy.linux import constants as c
-from rktpy.record import Record
 from rktpy.stage1.systemd.pod_paths import CONFINE, TERMINAL
-from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, Sharing, device_nodes, working_directory
+from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, device_nodes, working_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.isolate.pod_app import PodApp
     from rktpy.isolate.root import Root
     from rktpy.isolate.volumes import VolumeMount
+    from rktpy.pod.pod import NameFiles, Sharing
 
 _JOURNAL = "/run/systemd/journal"
-
-
-class NameFiles(Record):
-    """What apps get as /etc/resolv.conf and /etc/hosts: ``host``, ``stage0``, ``none`` or ``default``, see rktpy-stage1(7)."""
-
-    resolv: str = "default"
-    hosts: str = "default"
 
 
 class HostsFallback(Operation):
@@ -48,23 +40,6 @@ class HostsFallback(Operation):
     def execute(self, root: Root) -> None:
         if root.stat("/etc/hosts") is None:
             Bind(self.source, "/etc/hosts").execute(root)
-
-
-class WorldWritable(Operation):
-    """/tmp, which some images lack; an existing one stays as it is."""
-
-    target: str
-
-    def describe(self) -> str:
-        return f'make the directory "{self.target}" with mode 1777 unless it is there'
-
-    def execute(self, root: Root) -> None:
-        if root.stat(self.target) is None:
-            fd = root.target(self.target, directory=True)
-            try:
-                os.chmod(f"/proc/self/fd/{fd}", 0o1777)
-            finally:
-                os.close(fd)
 
 
 def app_root(app: PodApp, pod_root: str, sharing: Sharing, *, interactive: bool = False) -> tuple[Operation, ...]:
@@ -123,16 +98,6 @@ def name_files(app: PodApp, pod_root: str, wanted: NameFiles, *, has_resolv: boo
 def app_mounts(app: PodApp) -> tuple[VolumeMount, ...]:
     """Which volume goes where in an app. Raises Stage1Error."""
     return choose_mounts(app)
-
-
-def check_sources(app: PodApp, mounts: tuple[VolumeMount, ...]) -> None:
-    """Refuse host volumes that are not there, with systemd-nspawn's status, which is rkt's then. Raises Stage1Error."""
-    for mount in mounts:
-        if mount.volume.kind == "host":
-            try:
-                os.stat(mount.volume.source)
-            except OSError as error:
-                raise Stage1Error(f"app {app.name}: can't find the source of volume {shown(mount.volume.name)}", 1) from error
 
 
 def volume_devices(mounts: tuple[VolumeMount, ...]) -> tuple[str, ...]:

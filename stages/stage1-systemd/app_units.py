@@ -18,7 +18,7 @@ from rktpy.formats import stage1 as names
 from rktpy.formats.stage1 import Enforcement
 from rktpy.isolate.plan import shown
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_paths import CONFINE, FIRST_FAILURE, METADATA_FILE, STATUS_SCRIPT, TERMINAL, WORKING_DIRECTORY
+from rktpy.stage1.systemd.pod_paths import CONFINE, FIRST_FAILURE, STATUS_SCRIPT, TERMINAL, WORKING_DIRECTORY
 from rktpy.stage1.systemd.pod_units import APPS
 from rktpy.stage1.systemd.streams import mux_command, stream_modes, uses_mux
 from rktpy.stage1.systemd.unit_text import command, plain, quoted, unit
@@ -247,7 +247,7 @@ def _confinement(spec: AppUnit) -> list[Setting]:
         settings.append(("SupplementaryGroups", " ".join(map(str, user.groups))))
     settings += [("Environment", quoted(f"{name}={value}")) for name, value in spec.environment.items() if _valid(name)]
     settings.append(("UnsetEnvironment", " ".join([name for name in _OF_SYSTEMD if name not in spec.environment])))
-    settings.append(("EnvironmentFile", f"-/{METADATA_FILE}"))
+    settings.append(("EnvironmentFile", f"-/{names.METADATA_FILE}"))
     settings += [
         ("DevicePolicy", "closed"),
         ("DeviceAllow", "/dev/char/10:200 rwm"),  # net/tun

@@ -18,7 +18,7 @@ from rktpy.stage1.systemd.resources import Machine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rktpy.stage1.systemd.pod import Pod
+    from rktpy.pod.pod import Pod
 
 
 def print_plan(pod: Pod) -> None:

@@ -35,7 +35,6 @@ from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from rktpy.log import debugging, note, set_debug
 from rktpy.stage1.systemd.app_process import open_app
-from rktpy.stage1.systemd.pod_paths import METADATA_FILE
 from rktpy.stage1.systemd.pod_process import first_process, open_user_namespace
 
 TYPE_CHECKING = False
@@ -183,7 +182,7 @@ def _enter(entrance: Entrance, command: list[str], terminal: int) -> NoReturn:
 def _metadata() -> dict[str, str]:
     """Where the metadata service is, as the app's unit has it."""
     try:
-        text = read_file(f"{names.STAGE1_ROOTFS}/{METADATA_FILE}").decode()
+        text = read_file(f"{names.STAGE1_ROOTFS}/{names.METADATA_FILE}").decode()
     except FileNotFoundError:
         return {}
     return {names.METADATA_URL: text.strip().partition("=")[2]}

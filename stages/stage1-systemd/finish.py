@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 
-from rktpy.cgroup.recorded import recorded_groups
-from rktpy.errors import RktpyError, innermost
 from rktpy.formats.entry_arguments import parse_arguments
-from rktpy.log import note, set_debug
+from rktpy.log import set_debug
+from rktpy.pod.end import clean_up
 
 
 def main(argv: list[str]) -> int:
@@ -26,21 +25,3 @@ def main(argv: list[str]) -> int:
         pass
     clean_up()
     return int(arguments.rest[-1])
-
-
-def clean_up() -> None:
-    """Undo what was written down in the working directory; what cannot be undone is told, and left for gc."""
-    from rktpy.stage1.systemd.disconnect import disconnect
-
-    for step in (_remove_groups, disconnect):
-        try:
-            step()
-        except (RktpyError, OSError) as error:
-            note("stage1", innermost(error))
-
-
-def _remove_groups() -> None:
-    groups = recorded_groups()
-    if groups is not None:
-        groups.kill()
-        groups.remove(but_own=True)

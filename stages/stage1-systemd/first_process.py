@@ -26,10 +26,10 @@ from rktpy.isolate.users import app_user
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from rktpy.log import debug, debugging
+from rktpy.pod.limits import set_pod_sysctls
 from rktpy.record import Record
 from rktpy.stage1.systemd.app_root import app_root, name_files, volume_devices, volumes
 from rktpy.stage1.systemd.app_units import AppUnit, app_units, environment_report
-from rktpy.stage1.systemd.pod_limits import set_pod_sysctls
 from rktpy.stage1.systemd.pod_paths import UNITS_DIR
 from rktpy.stage1.systemd.pod_root import pod_root
 from rktpy.stage1.systemd.pod_units import TARGET
@@ -46,8 +46,9 @@ if TYPE_CHECKING:
     from rktpy.isolate.pod_app import PodApp
     from rktpy.isolate.users import User
     from rktpy.isolate.volumes import VolumeMount
+    from rktpy.pod.pod import Pod
     from rktpy.stage1.systemd.launch import Console, Pipes
-    from rktpy.stage1.systemd.pod import Pod
+    from rktpy.stage1.systemd.user_namespace import Trees
 
 #: What systemd-nspawn(1) leaves to a container by default: loading modules, raw I/O, the clock and the like are not among it.
 _SYSTEMD_NEEDS = (
@@ -68,14 +69,20 @@ _ENVIRONMENT = {
 
 
 def become_systemd(
-    pod: Pod, mounts: list[tuple[VolumeMount, ...]], programs: str, groups: Subtree, console: Console, pipes: Pipes
+    pod: Pod,
+    mounts: list[tuple[VolumeMount, ...]],
+    alone: Trees,
+    programs: str,
+    groups: Subtree,
+    console: Console,
+    pipes: Pipes,
 ) -> NoReturn:
     """Set everything up, report to the parent, wait for its word, execute systemd. What goes wrong is told to the parent.
 
-    ``mounts`` are the volumes of each app.
+    ``mounts`` are the volumes of each app, ``alone`` those that had to be opened before.
     """
     try:
-        _become_systemd(pod, mounts, programs, groups, console, pipes)
+        _become_systemd(pod, mounts, alone, programs, groups, console, pipes)
     except Exception as error:
         pipes.failed(innermost(error), error.status if isinstance(error, Stage1Error) else 254)
     finally:
@@ -83,7 +90,13 @@ def become_systemd(
 
 
 def _become_systemd(
-    pod: Pod, mounts: list[tuple[VolumeMount, ...]], programs: str, groups: Subtree, console: Console, pipes: Pipes
+    pod: Pod,
+    mounts: list[tuple[VolumeMount, ...]],
+    alone: Trees,
+    programs: str,
+    groups: Subtree,
+    console: Console,
+    pipes: Pipes,
 ) -> None:
     syscalls.prctl(c.PR_SET_PDEATHSIG, c.SIGKILL, 0, 0, 0)
     pipes.wait()  # ends this process if the parent has died before the signal was asked for
@@ -99,7 +112,7 @@ def _become_systemd(
     if pod.users is not None:
         from rktpy.stage1.systemd.user_namespace import enter_user_namespace
 
-        pod, opened = enter_user_namespace(pod, mounts)
+        pod, opened = enter_user_namespace(pod, mounts, alone)
     with Root(pod.root) as root:
         own = pod_root(
             groups.groups,

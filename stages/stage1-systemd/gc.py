@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rktpy.cgroup.recorded import recorded_groups
 from rktpy.formats.entry_arguments import parse_arguments
 from rktpy.log import set_debug
-from rktpy.stage1.systemd.disconnect import disconnect
+from rktpy.pod.disconnect import disconnect
+from rktpy.pod.end import remove_groups
 
 
 def main(argv: list[str]) -> int:
@@ -14,9 +14,6 @@ def main(argv: list[str]) -> int:
     arguments = parse_arguments(argv, ("debug",), ("local-config",))
     if arguments.is_set("debug"):
         set_debug(True)
-    groups = recorded_groups()
-    if groups is not None:
-        groups.kill()
-        groups.remove()
+    remove_groups()
     disconnect()
     return 0

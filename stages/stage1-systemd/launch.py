@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from rktpy.cgroup.subtree import Subtree
-    from rktpy.stage1.systemd.pod import Pod
+    from rktpy.pod.pod import Pod
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _FAILED = b"!"

@@ -13,7 +13,7 @@ from rktpy.log import debug
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rktpy.stage1.systemd.pod import Pod
+    from rktpy.pod.pod import Pod
 
 _DESTINATION = ("org.freedesktop.machine1", "/org/freedesktop/machine1", "org.freedesktop.machine1.Manager")
 _UNITS = ("/usr/lib/systemd/system", "/lib/systemd/system")

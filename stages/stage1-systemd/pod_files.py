@@ -16,7 +16,7 @@ from rktpy.stage1.systemd.unit_text import unit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rktpy.stage1.systemd.pod import Pod
+    from rktpy.pod.pod import Pod
 
 _HOSTS_IPV6 = "::1\tlocalhost ip6-localhost ip6-loopback\n"
 _DIRECTORIES = (

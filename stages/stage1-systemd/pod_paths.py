@@ -12,8 +12,6 @@ OVER_FIFO = "rkt/over"
 TERMINAL = "dev/rktpy-terminal"
 STATUS_SCRIPT = "rkt/exited"
 FIRST_FAILURE = "rkt/first-failure"
-#: Where the metadata service is, known only when the network is up.
-METADATA_FILE = "rkt/metadata"
 #: WorkingDirectory= of apps, which has no quoting: a link to the second path, itself one to the working directory in an app's
 #: root and to / in the pod's, where systemd goes for ExecStopPost=: the end is noted whatever the app's is.
 WORKING_DIRECTORY = ("/dev/.working-directory", "/dev/.working-directory-here")

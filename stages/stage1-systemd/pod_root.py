@@ -23,8 +23,8 @@ import os
 import stat
 
 from rktpy.isolate.mounts import Bind, BindOnItself, BindRoot, Filesystem, MaskPath, Mkdir, Mknod, RemountReadonly, Symlink, Tmpfs
+from rktpy.isolate.protected_paths import HIDDEN_PROC, HIDDEN_SYS, READ_ONLY_PROC
 from rktpy.linux import constants as c
-from rktpy.record import Record
 from rktpy.stage1.systemd.pod_paths import TERMINAL, WORKING_DIRECTORY
 
 TYPE_CHECKING = False
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from rktpy.cgroup.subtree import Group
     from rktpy.isolate.plan import Operation
+    from rktpy.pod.pod import Sharing
 
 KERNEL_PROC = "/rkt/kernel/proc"
 KERNEL_SYS = "/rkt/kernel/sys"
@@ -40,9 +41,6 @@ _PROGRAMS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec")
 _NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 _LINKS = (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"), ("ptmx", "pts/ptmx"))
 _TUN = ("net/tun", 10, 200)
-_READ_ONLY_PROC = ("acpi", "asound", "bus", "fs", "irq", "scsi", "sys", "sysrq-trigger")
-_HIDDEN_PROC = ("config.gz", "kallsyms", "sched_debug", "kcore", "kmem", "mem")
-_HIDDEN_SYS = ("firmware", "fs", "hypervisor", "module", "power")
 
 
 def host_programs() -> Iterable[Operation]:
@@ -58,17 +56,6 @@ def host_programs() -> Iterable[Operation]:
             yield Bind(f"/{name}", f"/{name}", recursive=True, read_only=True)
     if os.path.isfile("/etc/ld.so.cache"):
         yield Bind("/etc/ld.so.cache", "/etc/ld.so.cache", read_only=True)
-
-
-class Sharing(Record):
-    """Which namespaces the pod has of its own: what belongs to others cannot be mounted anew, and is bound instead.
-
-    ``user_namespace`` is the pod's own one, in which no device node can be made; ``network`` and ``ipc`` are the host's.
-    """
-
-    user_namespace: bool = False
-    network: bool = False
-    ipc: bool = False
 
 
 def device_nodes(directory: str, source: str = "") -> Iterable[Operation]:
@@ -161,9 +148,9 @@ def _kernel_for_apps(protect: bool, sharing: Sharing) -> Iterable[Operation]:
     if not sharing.network:
         # Of the pod's own network, for apps that may administer it.
         yield BindOnItself(f"{KERNEL_PROC}/sys/net")
-    for path in _READ_ONLY_PROC:
+    for path in READ_ONLY_PROC:
         yield RemountReadonly(f"{KERNEL_PROC}/{path}")
-    for path in _HIDDEN_PROC:
+    for path in HIDDEN_PROC:
         yield MaskPath(f"{KERNEL_PROC}/{path}")
-    for path in _HIDDEN_SYS:
+    for path in HIDDEN_SYS:
         yield MaskPath(f"{KERNEL_SYS}/{path}")

@@ -26,8 +26,8 @@ from rktpy.formats.stage1 import Enforcement
 from rktpy.isolate.capabilities import SYS_RESOURCE, app_capabilities, capability_names
 from rktpy.isolate.privileges import SWITCHED_OFF
 from rktpy.linux.syscalls import capget
+from rktpy.pod.limits import OF_POD
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_limits import OF_POD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -196,6 +196,9 @@ class Settings:
             self._set(isolator.name, changed=problem)
         if everything or not (retain or calls):
             return False
+        # Programs for i386 run, filtered; x32 is refused, as by stage1-fly. systemd makes one filter for each that may run, which
+        # is one of the costliest things in the start of an app.
+        self.lines.append(("SystemCallArchitectures", "native x86"))
         self.lines.append(("SystemCallFilter", f"{'' if retain else '~'}{' '.join(sorted(calls))}"))
         if parsed.errno:
             self.lines.append(("SystemCallErrorNumber", parsed.errno))

@@ -27,19 +27,21 @@ from rktpy.formats.stage1 import read_report, write_report
 from rktpy.isolate.enforcement import tell
 from rktpy.isolate.holder import lock_descriptor
 from rktpy.isolate.pod_app import write_file
+from rktpy.isolate.volumes import check_sources
 from rktpy.linux import constants as c
 from rktpy.linux.syscalls import clone3
 from rktpy.log import set_debug
-from rktpy.stage1.systemd.app_root import app_mounts, check_sources
+from rktpy.pod.end import clean_up
+from rktpy.pod.limits import limit_groups
+from rktpy.pod.network import connect
+from rktpy.pod.pod import load_pod
+from rktpy.stage1.systemd.app_root import app_mounts
 from rktpy.stage1.systemd.app_units import start_units
-from rktpy.stage1.systemd.finish import clean_up
 from rktpy.stage1.systemd.first_process import become_systemd
 from rktpy.stage1.systemd.launch import Pipes, become_monitor, console_mode, monitor_program, open_console, open_ends
 from rktpy.stage1.systemd.machine import register
-from rktpy.stage1.systemd.network import connect
-from rktpy.stage1.systemd.pod import load_pod, systemd_programs
+from rktpy.stage1.systemd.pod import check_app, systemd_programs
 from rktpy.stage1.systemd.pod_files import write_pod_files
-from rktpy.stage1.systemd.pod_limits import limit_groups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +49,8 @@ if TYPE_CHECKING:
 
     from rktpy.cgroup.subtree import Subtree
     from rktpy.isolate.volumes import VolumeMount
-    from rktpy.stage1.systemd.pod import Pod
+    from rktpy.pod.pod import Pod
+    from rktpy.stage1.systemd.user_namespace import Trees
 
 
 def main(argv: list[str]) -> int:
@@ -59,6 +62,8 @@ def main(argv: list[str]) -> int:
     if arguments.is_set("debug"):
         set_debug(True)
     pod = load_pod(arguments)
+    for app in pod.apps:
+        check_app(app)
     if arguments.is_set("dry-run"):
         from rktpy.stage1.systemd.dry_run import print_plan
 
@@ -86,11 +91,13 @@ def _launch(pod: Pod, mounts: list[tuple[VolumeMount, ...]], lock: int) -> NoRet
     console = open_console(interactive=pod.interactive)
     ends = open_ends(pod.root, groups)
     users = pod.users
+    alone: Trees = {}
     if users is not None:
         # Before the clone: in a user namespace of its own the child may not be allowed to read our modules.
-        from rktpy.stage1.systemd.user_namespace import give_files
+        from rktpy.stage1.systemd.user_namespace import give_files, open_alone
 
         give_files(users)
+        alone = open_alone(pod, mounts)
         groups.give(users.shift, users.shift)
         os.fchown(console.terminal, users.shift, users.shift)
     pipes = Pipes()
@@ -105,7 +112,7 @@ def _launch(pod: Pod, mounts: list[tuple[VolumeMount, ...]], lock: int) -> NoRet
     pid, pidfd = clone3(flags, into)
     if pid == 0:
         pipes.in_child()
-        become_systemd(pod, mounts, programs, groups, console, pipes)
+        become_systemd(pod, mounts, alone, programs, groups, console, pipes)
     pipes.in_parent()
     if users is not None:
         from rktpy.isolate.userns import write_id_maps

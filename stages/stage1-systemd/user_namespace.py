@@ -7,12 +7,9 @@ its own files by a descriptor; the directories above it stay closed. Hot-path mo
 from __future__ import annotations
 
 import os
-from errno import EINVAL
 
-from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
 from rktpy.isolate.mounts import Bind
-from rktpy.isolate.plan import shown
 from rktpy.isolate.pod_app import PodApp
 from rktpy.isolate.root import Root
 from rktpy.isolate.userns import BecomeNamespaceRoot
@@ -24,9 +21,13 @@ from rktpy.stage1.systemd.app_root import volumes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.formats.user_range import UserRange
+    from rktpy.isolate.mounts import AttachTree
     from rktpy.isolate.plan import Operation
     from rktpy.isolate.volumes import VolumeMount
-    from rktpy.stage1.systemd.pod import Pod
+    from rktpy.pod.pod import Pod
+
+    #: Open volumes by app and target.
+    Trees = dict[tuple[str, str], AttachTree]
 
 
 def give_files(users: UserRange) -> None:
@@ -51,11 +52,30 @@ def give_files(users: UserRange) -> None:
             children.clear()
 
 
-def enter_user_namespace(pod: Pod, mounts: list[tuple[VolumeMount, ...]]) -> tuple[Pod, dict[str, tuple[Operation, ...]]]:
+def open_alone(pod: Pod, mounts: list[tuple[VolumeMount, ...]]) -> Trees:
+    """The volumes of the host that come without what is mounted below them, to be opened before the user namespace is made.
+
+    ``mounts`` are the volumes of each app. Raises OSError.
+    """
+    trees: Trees = {}
+    for app, chosen in zip(pod.apps, mounts, strict=True):
+        for operation in volumes(app, chosen):
+            if isinstance(operation, Bind) and not operation.recursive and not operation.source.startswith(f"{pod.directory}/"):
+                # What the kernel does to all mounts of a namespace when it gives others a copy (mount_namespaces(7)).
+                opened = operation.replace(namespace="").opened()
+                syscalls.mount_setattr(opened.tree, "", c.AT_EMPTY_PATH, 0, 0, c.MS_SLAVE, 0)
+                trees[app.name, operation.target] = opened
+    return trees
+
+
+def enter_user_namespace(
+    pod: Pod, mounts: list[tuple[VolumeMount, ...]], alone: Trees
+) -> tuple[Pod, dict[str, tuple[Operation, ...]]]:
     """Become the root of the user namespace that this process was cloned into. ``mounts`` are the volumes of each app.
 
     Returns the pod with paths that lead through descriptors, and for each app what puts its volumes in place: those of the host
-    are open already, because the pod's root may not be able to reach them. Raises RktpyError, OSError.
+    are open already, because the pod's root may not be able to reach them; those in ``alone`` since before this namespace was
+    made, because the kernel shows nobody in it what a mount hides. Raises RktpyError, OSError.
     """
     for app in pod.apps:
         app.load_image()
@@ -63,8 +83,12 @@ def enter_user_namespace(pod: Pod, mounts: list[tuple[VolumeMount, ...]]) -> tup
     apps = tuple([_moved(app, here) for app in pod.apps])
     opened: dict[str, tuple[Operation, ...]] = {}
     for app, chosen in zip(apps, mounts, strict=True):
-        operations = volumes(app, chosen)
-        opened[app.name] = tuple([_opened(operation, here) for operation in operations])
+        operations: list[Operation] = []
+        for operation in volumes(app, chosen):
+            if isinstance(operation, Bind) and not operation.source.startswith(f"{here}/"):
+                operation = alone.get((app.name, operation.target)) or operation.replace(namespace="").opened()
+            operations.append(operation)
+        opened[app.name] = tuple(operations)
     with Root("/") as root:
         BecomeNamespaceRoot().execute(root)
     # The kernel takes these away from a process that changes its user.
@@ -77,16 +101,3 @@ def _moved(app: PodApp, directory: str) -> PodApp:
     moved = PodApp(directory, app.uuid, app.manifest, app.runtime)
     moved.take_image(app)
     return moved
-
-
-def _opened(operation: Operation, here: str) -> Operation:
-    if isinstance(operation, Bind) and not operation.source.startswith(f"{here}/"):
-        try:
-            return operation.replace(namespace="").opened()
-        except OSError as error:
-            if error.errno != EINVAL or operation.recursive:
-                raise
-            # The kernel shows nobody but the host's root what a mount hides (mount_namespaces(7)).
-            problem = "has mounts below it, which a pod with users of its own cannot leave out (try recursive=true)"
-            raise Stage1Error(f"{shown(operation.source)} {problem}") from None
-    return operation

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import Rktpy, need_tool
 from tests.support.aci import make_aci
 
-pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "systemd")]
+pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "oci", "systemd")]
 
 UNSIGNED = "--insecure-options=image"
 PASSWD = b"root:x:0:0::/:/bin/sh\nuser1:x:1000:100::/:/bin/sh\n"
@@ -31,8 +31,8 @@ def image(directory: Path, script: str, name: str = "example.com/app", **app: An
 
 
 def said(rktpy: Rktpy, done: subprocess.CompletedProcess[str]) -> str:
-    """What the app wrote to its standard error: fly's is the caller's, the journal of a systemd pod takes both."""
-    return done.stdout if rktpy.stage1 == "systemd" else done.stderr
+    """What the app wrote to its standard error: fly's is the caller's, the log of another pod takes both."""
+    return done.stderr if rktpy.stage1 == "fly" else done.stdout
 
 
 @pytest.mark.parametrize(
@@ -97,16 +97,16 @@ def test_enter_has_the_apps_environment(rktpy: Rktpy, tmp_path: Path) -> None:
         done = rktpy("enter", uuid, "/bin/sh", "-c", "echo $OF $OTHER $AC_APP_NAME", env={**os.environ, "OTHER": "host"})
         assert done.stdout == "manifest pod app\n"
         rktpy("enter", uuid, "/bin/sh", "-c", "exit 9", status=9)
-        # The app of a systemd pod has a terminal in any case, which shows what is typed.
-        echo = "Bye\n" if rktpy.stage1 == "systemd" else ""
+        # The app of another pod than fly's has a terminal in any case, which shows what is typed.
+        echo = "" if rktpy.stage1 == "fly" else "Bye\n"
         assert process.communicate("Bye\n", timeout=20)[0] == f"{echo}got Bye\n"
 
 
 def test_the_terminal_of_an_interactive_app(rktpy: Rktpy, tmp_path: Path) -> None:
     path = image(tmp_path, "busybox test -t 0 && echo terminal || echo none")
     assert rktpy(UNSIGNED, "run", path, stdin=subprocess.DEVNULL).stdout == "none\n"
-    # In a systemd pod it is one of the pod's, whatever the caller has.
-    wanted = "terminal\n" if rktpy.stage1 == "systemd" else "none\n"
+    # In a pod of another stage1 it is one of the pod's, whatever the caller has.
+    wanted = "none\n" if rktpy.stage1 == "fly" else "terminal\n"
     assert rktpy(UNSIGNED, "run", "--interactive", path, stdin=subprocess.DEVNULL).stdout == wanted
     master, slave = pty.openpty()
     try:
@@ -138,7 +138,7 @@ def tree(tmp_path: Path) -> Iterator[Path]:
     ("options", "script", "shown", "status"),
     [
         # As in rkt, fly does not take what is mounted below and the others do.
-        ("", "cat /mnt/sub/file", {"fly": "outer\n", "systemd": "inner\n"}, 0),
+        ("", "cat /mnt/sub/file", {"fly": "outer\n", "oci": "inner\n", "systemd": "inner\n"}, 0),
         (",recursive=false", "cat /mnt/sub/file", "outer\n", 0),
         (",recursive=true", "cat /mnt/sub/file", "inner\n", 0),
         (",recursive=true,readOnly=true", "echo x >/mnt/sub/file", "", 1),

@@ -13,7 +13,7 @@ from tests.support.aci import make_aci
 from tests.support.archives import compress
 from tests.support.pods import UNSIGNED
 
-pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "systemd")]
+pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "oci", "systemd")]
 
 #: Dependencies that are in the store are not looked for again.
 NEW = "--pull-policy=new"

@@ -17,7 +17,7 @@ from tests.conftest import Rktpy, need_tool
 from tests.support.registry import Registry
 from tests.support.trees import Fact, snapshot
 
-pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "systemd")]
+pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "oci", "systemd")]
 
 FETCH = "--insecure-options=image,http"
 POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}'

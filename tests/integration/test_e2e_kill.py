@@ -15,7 +15,7 @@ from tests.conftest import Rktpy
 from tests.support.pods import cgroups_of_pods, kill, mounts_of, processes_with, states, wait_for
 from tests.support.registry import Registry, make_image
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.stage1("fly", "systemd")]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.stage1("fly", "oci", "systemd")]
 
 KILLS = 120
 SECONDS = 100.0

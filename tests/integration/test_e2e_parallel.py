@@ -24,7 +24,7 @@ from tests.support.pods import (
 )
 from tests.support.registry import Registry, make_image
 
-pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "systemd")]
+pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "oci", "systemd")]
 
 MANY = 20
 FETCH = "--insecure-options=image,http"

@@ -30,7 +30,7 @@ from tests.support.pods import (
     wait_for,
 )
 
-pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "systemd")]
+pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "oci", "systemd")]
 
 GREETING = "hello from busybox, an ACI\n"
 
@@ -40,6 +40,8 @@ GREETING = "hello from busybox, an ACI\n"
 
 @pytest.mark.parametrize("name", [b'we:ird, di\\r "x" $y', "äöü".encode(), b"bytes\xff", b"-", b"new\nline", b"x" * 200])
 def test_names_of_the_data_directory(rktpy: Rktpy, busybox_images: Path, tmp_path: Path, name: bytes) -> None:
+    if rktpy.stage1 == "oci" and b"\xff" in name:
+        pytest.skip("runc writes paths into JSON, which cannot hold this one")
     rktpy.data = tmp_path / os.fsdecode(name)
     aci = str(busybox_images / "busybox.aci")
     assert rktpy(UNSIGNED, "run", aci).stdout == GREETING

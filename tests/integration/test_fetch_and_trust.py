@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rktpy.trust.decision import NO_POLICY
 from tests.conftest import Rktpy, need_tool
 from tests.support.aci import make_aci
 from tests.support.gpg import Gpg
@@ -218,7 +219,7 @@ def test_what_was_let_in_unchecked_is_not_run_unasked(rktpy: Rktpy, aci: Path) -
 def test_oci_image_needs_the_option(rktpy: Rktpy, busybox_images: Path) -> None:
     reference = f"oci:{busybox_images}/busybox-oci:1"
     done = rktpy("fetch", reference, status=254)
-    assert done.stderr == "fetch: signature verification for docker images is not supported (try --insecure-options=image)\n"
+    assert done.stderr == f"fetch: {NO_POLICY}\n"
     assert rktpy("--insecure-options=image", "run", reference).stdout == "hello from busybox-oci, an OCI image\n"
 
 

@@ -10,6 +10,7 @@ import ast
 import os
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ import pytest
 from rktpy.linux.constants import AT_EMPTY_PATH, AT_FDCWD, MOUNT_ATTR_RDONLY, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE
 from rktpy.linux.syscalls import mount_setattr, open_tree
 from tests.conftest import ROOT, SYSTEM_PYTHON, Rktpy
+from tests.support.gpg import Gpg
+from tests.support.registry import Registry
+from tests.support.signed_images import ANYTHING, SignedImages, write_policy
 
 pytestmark = pytest.mark.root
 
@@ -30,11 +34,11 @@ FREE = frozenset(
 
 # By command, exactly what of rktpy is loaded for a pod with systemd, without the name of the package.
 _EVERY = """
-    __main__ cli cli.command cli.commands cli.durations cli.flags cli.output cli.parse cli.report cli.settings cli.usage
+    __main__ cli cli.command cli.commands cli.durations cli.flags cli.image_commands cli.output cli.parse cli.report cli.settings
+    cli.usage
     cli.values errors formats formats.aci formats.aci.document formats.aci.types formats.entry_arguments formats.jsondoc
     formats.stage1 isolate isolate.holder isolate.plan isolate.root linux linux._sys linux.constants linux.syscalls log
     record stage0 stage0.options stage0.pod_files stage0.pod_states stage0.pods stage0.stage1_image stage1 stage1.systemd
-    stage1.systemd.pod_paths
 """
 _APP = """
     cgroup cgroup.hierarchy cgroup.recorded cgroup.subtree cgroup.walk formats.aci.isolators formats.aci.manifest
@@ -44,9 +48,11 @@ _APP = """
 _MAKING = """
     cgroup.delegation cgroup.limits cli.images fetch fetch.app_string fetch.reference fetch.url formats.aci.isolator_flags
     formats.cli_values formats.oci formats.oci.digest formats.oci.image_name isolate.enforcement isolate.host_mounts
-    isolate.mounts isolate.volumes stage0.app_settings stage0.images stage0.mtab stage0.overlay stage0.podmanifest
-    stage0.prepare stage0.replace_file stage1.systemd.app_root stage1.systemd.app_units stage1.systemd.first_process
-    stage1.systemd.pod stage1.systemd.pod_files stage1.systemd.pod_limits stage1.systemd.pod_root stage1.systemd.pod_units
+    isolate.mounts isolate.protected_paths isolate.volumes pod pod.limits
+    pod.pod stage0.app_settings stage0.images stage0.mtab stage0.overlay
+    stage0.podmanifest stage0.prepare stage0.replace_file stage1.systemd.app_root stage1.systemd.app_units
+    stage1.systemd.first_process stage1.systemd.pod stage1.systemd.pod_files stage1.systemd.pod_paths stage1.systemd.pod_root
+    stage1.systemd.pod_units
     stage1.systemd.resources stage1.systemd.streams stage1.systemd.unit_text store store.dependencies store.image_record
     store.locks store.lookup store.paths store.store store.tree_ready trust trust.decision
 """
@@ -56,14 +62,15 @@ _INTO = """
 """
 _RUN = """
     cgroup.pod cli.pod_options cli.pull cli.run cli.run_options formats.cni formats.cni.configuration formats.cni.versions
-    isolate.detached net net.builtin net.selection stage0.run stage1.systemd.launch stage1.systemd.machine
-    stage1.systemd.finish stage1.systemd.network stage1.systemd.run
+    isolate.detached net net.builtin net.selection pod.disconnect pod.end pod.network stage0.run stage1.systemd.launch
+    stage1.systemd.machine stage1.systemd.run
 """
 _APP_ADD = """
     cli.app_add linux.remove_tree stage0.app_add stage0.app_removal stage0.app_rm stage1.systemd.app_add
 """
 _APP_START = """
     cli.app_start cli.pod_arguments stage0.app_start stage0.replace_file stage1.systemd.app_start stage1.systemd.manager
+    stage1.systemd.pod_paths
     store store.locks
 """
 _ENTER = """
@@ -78,8 +85,8 @@ EXACTLY = {
 }
 
 
-def loaded(rktpy: Rktpy, *args: str) -> list[str]:
-    """The modules that the command loads beyond those of a bare interpreter.
+def loaded(rktpy: Rktpy, *args: str, option: str = "--insecure-options=image") -> list[str]:
+    """The modules that the command, with a global ``option``, loads beyond those of a bare interpreter.
 
     The interpreter is executed from where nobody can write to it, as ``enter`` wants it and would otherwise do it again.
     """
@@ -97,7 +104,7 @@ def loaded(rktpy: Rktpy, *args: str) -> list[str]:
 
     try:
         bare = set(names([*interpreter, "-c", "pass"]))
-        return [name for name in names([*interpreter, *rktpy.argv("--insecure-options=image", *args)]) if name not in bare]
+        return [name for name in names([*interpreter, *rktpy.argv(option, *args)]) if name not in bare]
     finally:
         os.close(program)
 
@@ -206,3 +213,65 @@ def test_apps_of_a_running_pod(stored: Rktpy, tmp_path: Path) -> None:
         finally:
             stored("stop", "--force", uuid)
             process.kill()
+
+
+# What a policy.json adds to a start, by what it asks for.
+_POLICY = """
+    formats.openpgp formats.oci.media_types formats.trust formats.trust.evidence formats.trust.members formats.trust.policy
+    formats.trust.policy_requirements formats.trust.requirements formats.trust.scopes stage0.kept_evidence
+    stage0.policy_decisions stage0.signature_facts store.blobs trust.engine trust.families trust.keystore trust.policy
+"""
+_SIGNED_BY = """
+    trust.identity trust.simple_signing
+"""
+
+
+@pytest.fixture
+def signed(rktpy: Rktpy, busybox_images: Path, tmp_path: Path) -> Iterator[SignedImages]:
+    """A stored OCI image with a simple-signing signature, about which everything is remembered."""
+    gpg = Gpg(tmp_path / "gpg")
+    try:
+        gpg.key("alice")
+        with Registry(tmp_path / "registry") as registry:
+            images = SignedImages(tmp_path / "images", registry, gpg)
+            images.push(f"oci:{busybox_images}/busybox-oci:1", "a/b:1", "alice")
+            images.policy(rktpy)
+            rktpy("--insecure-options=http", "fetch", images.reference("a/b:1"), env=images.environ)
+            yield images
+    finally:
+        gpg.close()
+
+
+def added_by(rktpy: Rktpy, reference: str, plain: set[str]) -> set[str]:
+    """The modules that a start loads beyond the ``plain`` ones."""
+    modules = loaded(rktpy, "run", "--stage1=systemd", "--net=none", reference, "--exec=/bin/true", option="--debug=false")
+    check(modules)
+    return {name.removeprefix("rktpy.") for name in modules if name.startswith("rktpy.")} - plain
+
+
+def test_without_a_policy_an_aci_loads_what_it_did(rktpy: Rktpy, busybox_images: Path, tmp_path: Path) -> None:
+    gpg = Gpg(tmp_path / "gpg")
+    try:
+        gpg.key("alice")
+        aci = tmp_path / "busybox.aci"
+        aci.write_bytes((busybox_images / "busybox.aci").read_bytes())
+        aci.with_name("busybox.aci.asc").write_bytes(gpg.sign(aci, "alice"))
+        (tmp_path / "key").write_bytes(gpg.export("alice"))
+        rktpy("trust", "--root", "--skip-fingerprint-review", str(tmp_path / "key"))
+        rktpy("fetch", str(aci))
+    finally:
+        gpg.close()
+    added = added_by(rktpy, NAME, set(EXACTLY["run"].split()))
+    assert added == {"formats.openpgp", "stage0.signing_keys", "store.blobs", "trust.keystore"}
+
+
+def test_a_policy_loads_what_it_needs_and_no_policy_nothing(rktpy: Rktpy, signed: SignedImages) -> None:
+    reference = signed.reference("a/b:1")
+    plain = set(EXACTLY["run"].split())
+    policy = signed.policy(rktpy)
+    assert added_by(rktpy, reference, plain) == {*_POLICY.split(), *_SIGNED_BY.split()}
+    write_policy(rktpy, {"default": ANYTHING})
+    assert added_by(rktpy, reference, plain) == set(_POLICY.split()) - {"formats.oci.media_types"}
+    policy.unlink()
+    insecure = loaded(rktpy, "run", "--stage1=systemd", "--net=none", reference, "--exec=/bin/true")
+    assert {name.removeprefix("rktpy.") for name in insecure if name.startswith("rktpy.")} - plain == set()

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import Rktpy
 from tests.integration.test_lifecycle import IMAGE, Pods, mounts_of
 
-pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "systemd")]
+pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "oci", "systemd")]
 
 SEED = int(os.environ.get("RKTPY_TEST_SEED", "20261"))
 

@@ -147,6 +147,31 @@ def test_system_calls(stored: Rktpy, tmp_path: Path) -> None:
         stored("status", "--wait=10s", pod.uuid)
 
 
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="about the three architectures of x86_64")
+def test_system_calls_of_other_architectures(stored: Rktpy, tmp_path: Path) -> None:
+    """i386's pass the filter that the app has, under their own numbers (unistd_32.h: getpid 20, mkdir 39); x32's end it."""
+    volume = tmp_path / "v"
+    volume.mkdir()
+    (tmp_path / "calls.c").write_text(
+        "#include <errno.h>\n#include <stdlib.h>\n#include <unistd.h>\n"
+        'static char path[] __attribute__((section(".low"))) = "/made";\n'
+        "int main(int count, char **argument) { int number = atoi(argument[1]); long result = number;"
+        " if (count > 2) return syscall(0x40000000L + number), 0;"
+        ' __asm__ volatile("int $0x80" : "+a"(result) : "b"((int)(long)path), "c"(0755) : "memory");'
+        " return (int)result < 0 ? -(int)result : 0; }\n"
+    )
+    flags = ("-static", "-no-pie", "-o", volume / "calls", tmp_path / "calls.c")  # addresses of 32 bits
+    subprocess.run([need_tool("cc"), *flags], check=True)
+    pod = (f"--volume=v,kind=host,source={volume}", "--strict")
+    for arguments, app_flags, status in (
+        ("20", (), 0),
+        ("39", (), 0),
+        ("39", ("--seccomp=mode=remove,errno=EXDEV,mkdir",), 18),
+        ("39 x32", (), 31),
+    ):
+        shell(stored, f"exec /v/calls {arguments}", "--mount=volume=v,target=/v", *app_flags, pod=pod, status=status)
+
+
 def test_switched_off_by_the_user(stored: Rktpy, tmp_path: Path) -> None:
     """Told by status, and no more in an app that is entered than in the app."""
     flags = ("--caps-retain=CAP_KILL", "--seccomp=mode=remove,errno=EPERM,mkdir,mkdirat")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-#: The name in brackets is of a process of systemd's that could not execute the app.
-LINE = re.compile(r"\[ *\d+\.\d{6}\] ([a-z0-9-]+|\([^)]+\))\[[1-9]\d*\]: (.*)")
+#: The name in brackets is of a process of systemd's that could not execute the app. stage1-oci knows no process.
+LINE = re.compile(r"\[ *\d+\.\d{6}\] ([a-z0-9-]+|\([^)]+\))(?:\[[1-9]\d*\])?: (.*)")
 
 
 def app_lines(text: str) -> list[tuple[str, str]]:

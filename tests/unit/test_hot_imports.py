@@ -34,6 +34,7 @@ MAIN = frozenset(
         ".cli.commands",
         ".cli.durations",
         ".cli.flags",
+        ".cli.image_commands",
         ".cli.output",
         ".cli.parse",
         ".cli.report",

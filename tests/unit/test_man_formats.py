@@ -24,6 +24,7 @@ from rktpy.fetch.reference import parse_reference
 from rktpy.formats import config, stage1
 from rktpy.formats.aci import isolators
 from rktpy.formats.aci.manifest import ImageManifest
+from rktpy.formats.trust.evidence import FAMILIES, Evidence
 from rktpy.isolate.seccomp_names import EVERYTHING
 from rktpy.isolate.seccomp_sets import SETS
 from rktpy.stage0 import images, pod_states
@@ -40,8 +41,11 @@ MAN = CHECKOUT / "docs" / "man"
 PAGES = sorted([*MAN.glob("man5/*.5"), *MAN.glob("man7/*.7")])
 TEXTS = {page.stem: page.read_text("utf-8") for page in PAGES}
 EXPECTED = {
-    *[f"rktpy-{name}" for name in ("config", "keystore", "trust", "store", "pod", "progress", "net", "unit")],
-    *[f"rktpy-{name}" for name in ("references", "stage1", "fly", "systemd")],
+    *[
+        f"rktpy-{name}"
+        for name in ("archive", "config", "keystore", "policy.json", "trust", "store", "pod", "progress", "net", "unit")
+    ],
+    *[f"rktpy-{name}" for name in ("references", "stage1", "stage1-oci", "fly", "systemd")],
 }
 
 
@@ -112,7 +116,7 @@ def test_references_between_pages() -> None:
     sections = {page.stem: page.suffix[1:] for page in PAGES}
     mentioned: set[str] = set()
     for name, words in WORDS.items():
-        for other, section in re.findall(r"\b(rktpy(?:-[a-z0-9]+)*)\((\d)\)", words):
+        for other, section in re.findall(r"\b(rktpy(?:-[a-z0-9.]+)*)\((\d)\)", words):
             if section == "1":
                 assert other in commands, f"{name}: {other}({section})"
             else:
@@ -272,6 +276,7 @@ def test_store_layout() -> None:
         assert name in WORDS[page], path
     for path in (layout.index, layout.records_lock, layout.blobs_lock, layout.key_state("FINGERPRINT")):
         assert path.removeprefix("/d/cas/") in WORDS[page]
+    assert layout.facts("sha256-" + "0" * 64).removeprefix("/d/cas/").partition("-")[0] + "-IMAGE" in WORDS[page]
     assert mentions(page, "locks/prepareLock")
     assert tree_ready.SYNCED.decode().strip() in WORDS[page]
     assert "deps-sha512-" in WORDS[page]
@@ -282,7 +287,8 @@ def test_store_records(tmp_path: Path) -> None:
     shown = json.loads(one("json: record"))
     record = ImageRecord.from_dict(shown)
     assert record.to_dict() == shown
-    for name in (*shown, *shown["layers"][0], *SignatureFact("s").to_dict()):
+    evidence = Evidence("f", "s", "m", ())
+    for name in (*shown, *shown["layers"][0], *SignatureFact("s").to_dict(), *evidence.to_dict(), *FAMILIES):
         assert mentions(page, name), name
     remote = json.loads(one("json: remote"))
     for name in remote:
@@ -333,7 +339,6 @@ def test_pod_files() -> None:
         recorded.CGROUPS_FILE,
         pod_paths.STATUS_SCRIPT,
         pod_paths.FIRST_FAILURE,
-        pod_paths.METADATA_FILE,
         pod.NAMES_FILE,
         pod_paths.OVER_FIFO,
         pod_paths.UNITS_DIR,

@@ -7,12 +7,15 @@ from rktpy.formats import stage1
 from rktpy.formats.aci import isolators
 from rktpy.isolate.mounts import MaskPath, Mknod, RemountReadonly, Symlink
 from rktpy.isolate.seccomp_names import DEFAULT_SET
+from rktpy.pod.pod import Sharing
 from rktpy.stage0.stage1_image import BUNDLED, DEFAULT
 from rktpy.stage1.systemd import pod_units
-from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, Sharing, device_nodes, pod_root
+from rktpy.stage1.systemd.pod_root import KERNEL_PROC, KERNEL_SYS, device_nodes, pod_root
 from tests.unit.test_man_formats import TEXTS, WORDS, constants, mentions
 
 PAGE = "rktpy-systemd"
+#: rktpy-oci is the low-level runtime.
+PAGES = {"oci": "rktpy-stage1-oci"}
 
 
 def test_systemd_isolators() -> None:
@@ -72,4 +75,4 @@ def test_systemd_promises() -> None:
     assert "SystemMaxUse=256M" in pod_units.journald_conf(lines=True, debug=False) and "256 MB" in WORDS[PAGE]
     for name in (stage1.LOG_MODE, stage1.KUBERNETES_LOG_DIR, stage1.KUBERNETES_LOG_PATH, stage1.SUPPORTS_NOTIFY):
         assert name in WORDS[PAGE], name
-    assert DEFAULT == "systemd" and {f"rktpy-{name}" for name in BUNDLED} <= set(TEXTS)
+    assert DEFAULT == "systemd" and {PAGES.get(name, f"rktpy-{name}") for name in BUNDLED} <= set(TEXTS)

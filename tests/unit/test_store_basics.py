@@ -194,7 +194,7 @@ class TestRecords:
         assert one.id == two.id
         assert store.record(one.id) == two
         assert two.references == ("docker://a", "docker://b")
-        assert two.evidence == ({"n": 1}, {"n": 2})
+        assert two.evidence == ({"n": 2}, {"n": 1}), "what was found now comes first"
         assert (two.latest, two.import_time) == (True, 20)
 
     def test_a_reference_leads_to_the_image_fetched_last(self, store: Store) -> None:

@@ -6,15 +6,14 @@ import os
 
 from rktpy.formats import stage1 as names
 from rktpy.isolate.pod_app import append_file, write_file
+from rktpy.pod.limits import bandwidth_report, wanted_bandwidth
 from rktpy.record import Record
-from rktpy.stage1.systemd.pod_limits import bandwidth_report, wanted_bandwidth
-from rktpy.stage1.systemd.pod_paths import METADATA_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.formats.stage1 import Enforcement
     from rktpy.net.set_up import PodNetworks
-    from rktpy.stage1.systemd.pod import Pod
+    from rktpy.pod.pod import Pod
 
 
 class Connected(Record):
@@ -27,7 +26,7 @@ class Connected(Record):
 def connect(pod: Pod, pid: int) -> Connected:
     """Connect the pod, whose first process is ``pid``, to its networks. Raises RktpyError, OSError.
 
-    Of the pod's files, those that name its address are written again. The pod's systemd raises the loopback interface.
+    Of the pod's files, those that name its address are written again. The loopback interface is left to the pod.
     """
     if pod.networks.host:
         _write_metadata(pod, "127.0.0.1")
@@ -53,7 +52,7 @@ def _write_metadata(pod: Pod, host: str) -> None:
     """Tell apps where the metadata service is, if the pod is registered there."""
     if pod.token and host:
         url = names.metadata_url(host, pod.token)
-        write_file(f"{names.STAGE1_ROOTFS}/{METADATA_FILE}", f"{names.METADATA_URL}={url}\n".encode())
+        write_file(f"{names.STAGE1_ROOTFS}/{names.METADATA_FILE}", f"{names.METADATA_URL}={url}\n".encode())
 
 
 def _write_names(pod: Pod, networks: PodNetworks) -> bool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rktpy.cgroup.subtree import Subtree
     from rktpy.formats.aci.isolators import Isolator
     from rktpy.net.bandwidth import Bandwidth
-    from rktpy.stage1.systemd.pod import Pod
+    from rktpy.pod.pod import Pod
 
 #: Isolators of an app that are put into force on the pod.
 OF_POD = (names.BLOCK_BANDWIDTH_NAME, names.BLOCK_IOPS_NAME, names.NETWORK_BANDWIDTH_NAME)
