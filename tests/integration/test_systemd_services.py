@@ -83,7 +83,7 @@ def test_limits_of_the_unit_bound_the_pod(stored: Rktpy, tmp_path: Path) -> None
     )
     script = """
 systemctl start web.service
-scope=$(systemctl list-units --plain --no-legend 'rktpy-*.scope' | cut -d' ' -f1)
+scope=$(systemctl list-units --plain --no-legend 'rktpy-*-*-*.scope' | cut -d' ' -f1)
 systemctl show -p Slice -p TasksMax -p CPUQuotaPerSecUSec -p MemoryMax -p MemoryLimit -p Delegate "$scope" >$answer
 systemctl stop web.service
 """
