@@ -3,6 +3,7 @@
 #
 #     sh install.sh            everything below
 #     sh install.sh --no-demo  without the first image
+#     sh install.sh --kvm      also what pods in virtual machines need: QEMU, and a kernel for them in /boot
 #
 # Nothing but the package registries is needed. rktpy goes to /usr/local/lib/rktpy, its launcher to /usr/local/bin/rktpy.
 set -eu
@@ -11,12 +12,21 @@ here=$(cd "$(dirname "$0")" && pwd)
 prefix=${RKTPY_PREFIX:-/usr/local}
 python=/usr/bin/python3
 demo=yes
-[ "${1:-}" = --no-demo ] && demo=no
+kvm=no
+for option; do
+    case $option in
+        --no-demo) demo=no ;;
+        --kvm) kvm=yes ;;
+        *) echo "install.sh: unknown option $option" >&2; exit 1 ;;
+    esac
+done
 
 [ "$(id -u)" = 0 ] || { echo "install.sh: must be run as root" >&2; exit 1; }
 
 packages="python3 python3-venv python3-dev gcc libc6-dev libsystemd-dev pkg-config gnupg gpgv ca-certificates busybox-static
     systemd containernetworking-plugins iptables"
+# A kernel among the packages of a machine is one that it may boot next time, so it is not installed unless it is asked for.
+[ "$kvm" = no ] || packages="$packages qemu-system-x86 qemu-system-common linux-image-cloud-amd64 erofs-utils e2fsprogs"
 missing=
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
@@ -52,10 +62,30 @@ else
     ln -sf "$site/rktpy/oci/rktpy-oci" "$prefix/bin/rktpy-oci"
 fi
 # Not enabled: they are there for "systemctl enable --now rktpy-metadata.socket rktpy-api.socket".
+for kind in system user; do
+    # Where systemd looks for generators of the administrator's own.
+    mkdir -p "$prefix/lib/systemd/$kind-generators"
+    "$python" "$here/rktpy/launcher.py" --generator="$prefix/bin/rktpy" \
+        "$prefix/lib/systemd/$kind-generators/rktpy-$kind-generator" "$python" "$site"
+done
+# Not enabled: they are there for "systemctl enable --now rktpy-gc.timer rktpy-image-gc.timer" and the like.
 mkdir -p "$prefix/lib/systemd/system"
 for unit in "$here"/init/systemd/*; do
     sed "s|/usr/local/bin/rktpy|$prefix/bin/rktpy|" "$unit" >"$prefix/lib/systemd/system/$(basename "$unit")"
 done
+mkdir -p /etc/tmpfiles.d /etc/sysusers.d
+cp "$here/init/tmpfiles.d/rktpy.conf" /etc/tmpfiles.d/rktpy.conf
+cp "$here/init/sysusers.d/rktpy.conf" /etc/sysusers.d/rktpy.conf
+systemd-sysusers rktpy.conf
+systemd-tmpfiles --create rktpy.conf
+for section in 1 5 7; do
+    mkdir -p "$prefix/share/man/man$section"
+    cp "$here/docs/man/man$section"/* "$prefix/share/man/man$section/"
+done
+mkdir -p "$prefix/share/bash-completion/completions" "$prefix/share/zsh/site-functions" "$prefix/share/fish/vendor_completions.d"
+"$prefix/bin/rktpy" completion bash >"$prefix/share/bash-completion/completions/rktpy"
+"$prefix/bin/rktpy" completion zsh >"$prefix/share/zsh/site-functions/_rktpy"
+"$prefix/bin/rktpy" completion fish >"$prefix/share/fish/vendor_completions.d/rktpy.fish"
 echo "installed $("$prefix/bin/rktpy" version | head -n 1)"
 
 if [ "$demo" = yes ]; then

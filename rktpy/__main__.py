@@ -119,8 +119,9 @@ def console() -> None:
     gc.set_threshold(50_000, 20, 20)
     status = main(sys.argv[1:])
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # pyright: ignore[reportUnnecessaryComparison]
+                stream.flush()
     except OSError:
         status = status or _OUTPUT_CLOSED
     # Nothing is left to be done, and taking the interpreter apart would take some milliseconds more.

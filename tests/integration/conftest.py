@@ -24,7 +24,8 @@ def template(launcher: Path, busybox_images: Path, tmp_path_factory: pytest.Temp
 @pytest.fixture
 def stored(rktpy: Rktpy, template: Path) -> Rktpy:
     """The command, with a copy of that directory."""
-    subprocess.run(["cp", "-a", str(template), str(rktpy.data)], check=True)
+    rktpy.data.mkdir(exist_ok=True)
+    subprocess.run(["cp", "-a", f"{template}/.", str(rktpy.data)], check=True)
     return rktpy
 
 

@@ -55,6 +55,7 @@ def uuid_of(process: subprocess.Popen[bytes], file: Path) -> str:
     return file.read_text()
 
 
+@pytest.mark.stage1("kvm", "systemd")
 def test_an_app_that_says_when_it_is_ready(notifying: Rktpy, tmp_path: Path, listener: socket.socket) -> None:
     """Before that, nobody is told and nobody stops waiting."""
     (tmp_path / "v").mkdir()

@@ -294,7 +294,10 @@ def command_lines(draw: st.DrawFn) -> tuple[Command, dict[str, str], list[str], 
         else:
             pieces.append([f"--{name}", value])
         values[name] = value
-    positional = draw(st.lists(st.sampled_from(["u", "", "-", "list", "a=b"]), max_size=3))
+    # A word after a command with sub-commands may be one of these ("trust list" is no file called list).
+    words_of_others = {other.path[-1] for other in COMMANDS if other.path[:-1] == command.path}
+    given = [word for word in ("u", "", "-", "list", "a=b") if word not in words_of_others]
+    positional = draw(st.lists(st.sampled_from(given), max_size=3))
     cut = draw(st.integers(0, len(pieces)))
     before, after = pieces[:cut], pieces[cut:]
     # Flags may come between the words of a command, and between the arguments unless the first of them ends the flags.
@@ -385,6 +388,19 @@ def test_tables_are_sound() -> None:
         for flag in (*flags.GLOBAL, *command.flags):
             takes = flag[1] != "bool"
             assert kinds.setdefault(flag[0], takes) == takes, flag[0]
+
+
+def test_a_port_that_no_image_names() -> None:
+    arguments = parse(["run", "--port=web:tcp:80:127.0.0.1:8080", "--port=old:[::1]:8081", "--port=new:udp:53:[::1]:53", "image"])
+    named = [
+        (one.name, one.host_ip, one.host_port, one.pod_port and (one.pod_port.protocol, one.pod_port.port))
+        for one in arguments.ports
+    ]
+    assert named == [
+        ("web", "127.0.0.1", 8080, ("tcp", 80)),
+        ("old", "::1", 8081, None),
+        ("new", "::1", 53, ("udp", 53)),
+    ]
 
 
 def test_programs_may_write_the_flags_of_verify_image_with_one_dash() -> None:

@@ -9,6 +9,9 @@
     --results=DIR               leave junit.xml, journal.txt and console.txt there
     --jobs=N                    tests at a time (2)
 
+The host is built, booted and saved when it is first wanted, as root, into $RKTPY_VM_CACHE (~/.cache/rktpy/vm).
+$RKTPY_VM_ACCEL is kvm or tcg; without it KVM is used where it is seen to boot. One machine runs at a time; others wait.
+
 The exit status is that of pytest or of the command; 124 when the time was up, 125 when there is no host.
 """
 

@@ -125,8 +125,7 @@ def _label(root: Path) -> None:
     _run(["chroot", str(root), "semodule", "-n", "-s", "default", "-i", "/tmp/rktpy_test.cil"])
     (root / "tmp/rktpy_test.cil").unlink()
     contexts = "/etc/selinux/default/contexts/files/file_contexts"
-    inside = f"cat {contexts} {contexts}.homedirs >/run/contexts && setfiles -F /run/contexts / && rm /run/contexts"
-    script = f"mount -t proc proc {root}/proc && chroot {root} sh -c '{inside}'"
+    script = f"mount -t proc proc {root}/proc && chroot {root} setfiles -F {contexts} /"
     _run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script])
 
 
