@@ -22,8 +22,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-#: Looked for in this order when none is named.
-_DEFAULTS = ("runc", "crun")
+#: The low-level runtime that comes with rktpy, which is used when none is named.
+OWN = "rktpy-oci"
+_OWN_PROGRAMS = ("launch", "rktpy-oci")  # of rktpy/oci: the program that starts it where that could be built, and its script
 _SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LARGEST_FD = 2**32 - 1
 _LARGEST_MESSAGE = 8192
@@ -65,24 +66,23 @@ class Runtime(Record):
 
 
 def chosen_runtime() -> Runtime:
-    """The runtime that stage0 wrote down for the pod in the working directory, else the first one that is installed.
+    """The runtime that stage0 wrote down for the pod in the working directory, else rktpy's own.
 
-    Raises Stage1Error when there is none.
+    Raises Stage1Error when it is not there.
     """
     try:
         wanted = os.fsdecode(read_file(OCI_RUNTIME_FILE)).strip()
     except FileNotFoundError:
-        wanted = ""
-    if not wanted:
-        for name in _DEFAULTS:
-            program = find_program(name)
-            if program:
-                return _known(program)
-        raise Stage1Error(f"no OCI runtime is installed ({' or '.join(_DEFAULTS)}; try --oci-runtime=PATH)")
-    program = find_program(wanted)
+        wanted = OWN
+    program = find_program(wanted) or (_own_program() if wanted == OWN else "")
     if not program:
         raise Stage1Error(f"no OCI runtime {shown(wanted)} is installed")
     return _known(program)
+
+
+def _own_program() -> str:
+    package = f"{os.path.dirname(os.path.dirname(os.path.abspath(jsondoc.__file__)))}/oci"
+    return next((path for name in _OWN_PROGRAMS if os.access(path := f"{package}/{name}", os.X_OK)), "")
 
 
 def _known(program: str) -> Runtime:

@@ -17,7 +17,7 @@ from tests.support.leftovers import left_after_a_while
 from tests.support.pod_manifests import app, pod_of
 from tests.support.pods import BUSYBOX, UNSIGNED, Running, report, shell, states
 
-pytestmark = [pytest.mark.root, pytest.mark.stage1("oci:runc", "oci:crun")]
+pytestmark = [pytest.mark.root, pytest.mark.stage1("oci:runc", "oci:crun", "oci:rktpy-oci")]
 
 
 def name_of(rktpy: Rktpy) -> str:
@@ -113,7 +113,7 @@ def test_following_logs(stored: Rktpy, tmp_path: Path) -> None:
 def test_limits_and_who_enforces_them(stored: Rktpy) -> None:
     done = shell(stored, "x=12345678; while [ ${#x} -lt 100000000 ]; do x=$x$x; done; echo survived", "--memory=16M", status=None)
     (uuid,) = states(stored)
-    if name_of(stored) == "runc" or not Path("/sys/fs/cgroup/memory").exists():
+    if name_of(stored) != "crun" or not Path("/sys/fs/cgroup/memory").exists():
         assert (done.returncode, done.stdout) == (137, "") and report(stored, uuid) == {"resource/memory": "enforced"}
         return
     # crun takes no control groups but those of a pure v2.

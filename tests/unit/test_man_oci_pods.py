@@ -19,7 +19,7 @@ def test_names_and_numbers() -> None:
     page = text()
     assert f"called \\(lq{paths.SANDBOX}\\(rq" in page
     assert f"after {halt.PATIENCE_S:.0f} seconds SIGKILL" in page
-    assert f"else {' or '.join(runtime._DEFAULTS)}, whichever is installed" in page
+    assert f"else {runtime.OWN}" in page
     for path in (paths.RUNTIME_FILE, paths.STATE, paths.APPS, paths.FIRST_FAILURE):
         assert path.removeprefix(f"{paths.OCI}/") in page, path
 
