@@ -62,10 +62,30 @@ else
     ln -sf "$site/rktpy/oci/rktpy-oci" "$prefix/bin/rktpy-oci"
 fi
 # Not enabled: they are there for "systemctl enable --now rktpy-metadata.socket rktpy-api.socket".
+for kind in system user; do
+    # Where systemd looks for generators of the administrator's own.
+    mkdir -p "$prefix/lib/systemd/$kind-generators"
+    "$python" "$here/rktpy/launcher.py" --generator="$prefix/bin/rktpy" \
+        "$prefix/lib/systemd/$kind-generators/rktpy-$kind-generator" "$python" "$site"
+done
+# Not enabled: they are there for "systemctl enable --now rktpy-gc.timer rktpy-image-gc.timer" and the like.
 mkdir -p "$prefix/lib/systemd/system"
 for unit in "$here"/init/systemd/*; do
     sed "s|/usr/local/bin/rktpy|$prefix/bin/rktpy|" "$unit" >"$prefix/lib/systemd/system/$(basename "$unit")"
 done
+mkdir -p /etc/tmpfiles.d /etc/sysusers.d
+cp "$here/init/tmpfiles.d/rktpy.conf" /etc/tmpfiles.d/rktpy.conf
+cp "$here/init/sysusers.d/rktpy.conf" /etc/sysusers.d/rktpy.conf
+systemd-sysusers rktpy.conf
+systemd-tmpfiles --create rktpy.conf
+for section in 1 5 7; do
+    mkdir -p "$prefix/share/man/man$section"
+    cp "$here/docs/man/man$section"/* "$prefix/share/man/man$section/"
+done
+mkdir -p "$prefix/share/bash-completion/completions" "$prefix/share/zsh/site-functions" "$prefix/share/fish/vendor_completions.d"
+"$prefix/bin/rktpy" completion bash >"$prefix/share/bash-completion/completions/rktpy"
+"$prefix/bin/rktpy" completion zsh >"$prefix/share/zsh/site-functions/_rktpy"
+"$prefix/bin/rktpy" completion fish >"$prefix/share/fish/vendor_completions.d/rktpy.fish"
 echo "installed $("$prefix/bin/rktpy" version | head -n 1)"
 
 if [ "$demo" = yes ]; then

@@ -17,7 +17,8 @@ python=/usr/bin/python3
 packages="python3 python3-venv python3-dev gcc libc6-dev libsystemd-dev pkg-config gnupg gpgv ca-certificates busybox-static
     skopeo umoci podman buildah runc crun conmon docker-registry apache2-utils openssl mmdebstrap iproute2 zstd xz-utils bzip2 attr libcap2-bin
     strace shellcheck groff git tar util-linux mount tzdata procps e2fsprogs curl containernetworking-plugins iptables
-    systemd systemd-container dbus systemd-journal-remote containerd"
+    systemd systemd-container dbus systemd-journal-remote containerd zsh fish debhelper apparmor
+    python3-pip python3-networkx python3-gnupg python3-systemd"
 if [ "${1:-}" = --packages ]; then
     # shellcheck disable=SC2086  # a list of words
     printf '%s\n' $packages
@@ -42,6 +43,8 @@ venv=$here/.venv
 "$venv/bin/pip" install -q --disable-pip-version-check --no-build-isolation -e ".[api,fast,test]"
 
 export PATH="$venv/bin:$PATH"
+# For the Debian package, which is built in the sandbox as well.
+"$venv/bin/pip" download -q --disable-pip-version-check --only-binary :all: -d "$venv/wheels" -r debian/vendored.txt
 # pyright fetches its program when it is first called; the sandbox has no network.
 "$venv/bin/pyright" --version >/dev/null || echo "test.sh: pyright could not be fetched" >&2
 export RKTPY_TEST_REQUIRE_TOOLS="${RKTPY_TEST_REQUIRE_TOOLS:-1}"

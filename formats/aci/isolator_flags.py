@@ -14,6 +14,7 @@ from rktpy.formats.aci.isolators import (
     CPU_NAME,
     CPU_SHARES_NAME,
     MEMORY_NAME,
+    NO_NEW_PRIVILEGES_NAME,
     OOM_SCORE_ADJ_NAME,
     SECCOMP_REMOVE_NAME,
     SECCOMP_RETAIN_NAME,
@@ -70,6 +71,11 @@ def caps_remove_isolator(names: tuple[str, ...]) -> Isolator:
     return _build("--caps-remove", CAPS_REMOVE_NAME, {"set": list(names)})
 
 
+def no_new_privileges_isolator(value: bool) -> Isolator:
+    """``--no-new-privileges``."""
+    return _build("--no-new-privileges", NO_NEW_PRIVILEGES_NAME, value)
+
+
 def seccomp_isolator(text: str) -> Isolator:
     """``--seccomp mode=retain|remove[,errno=E...],call,call``. Raises :class:`UsageError`."""
     mode = errno = ""
@@ -100,6 +106,7 @@ def apply_cli_isolators(
     caps_retain: tuple[str, ...] | None = None,
     caps_remove: tuple[str, ...] | None = None,
     seccomp: str | None = None,
+    no_new_privileges: bool | None = None,
 ) -> tuple[Isolator, ...]:
     """The isolators of an image with those of the command line merged in.
 
@@ -117,6 +124,8 @@ def apply_cli_isolators(
         _take_place(merged, cpu_shares_isolator(cpu_shares), CPU_SHARES_NAME)
     if oom_score_adj is not None:
         _take_place(merged, oom_score_adj_isolator(oom_score_adj), OOM_SCORE_ADJ_NAME)
+    if no_new_privileges is not None:
+        _take_place(merged, no_new_privileges_isolator(no_new_privileges), NO_NEW_PRIVILEGES_NAME)
     if caps_retain is not None:
         _take_place(merged, caps_retain_isolator(caps_retain), CAPS_RETAIN_NAME, CAPS_REMOVE_NAME)
     if caps_remove is not None:

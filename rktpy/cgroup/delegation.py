@@ -48,6 +48,28 @@ def delegated(hierarchies: tuple[Hierarchy, ...]) -> str | None:
     return None
 
 
+def own_unit(hierarchies: tuple[Hierarchy, ...]) -> str:
+    """The group of the service or scope of the system's manager that this process is in, ``/system.slice/web.service``.
+
+    Empty when it is in none, as where systemd does not run. Units of a user's manager lie below the service of that manager.
+    """
+    named = find(hierarchies, "name=systemd")
+    for hierarchy in (*((named,) if named else ()), *(one for one in hierarchies if one.version == 2)):
+        parts: list[str] = hierarchy.own.split("/")
+        for index, part in enumerate(parts):
+            if part.endswith((".service", ".scope")):
+                return "/".join(parts[: index + 1])
+    return ""
+
+
+def own_service() -> str:
+    """The name of that unit if it is a service; empty when it is none. Raises OSError."""
+    from rktpy.cgroup.hierarchy import discover
+
+    name = own_unit(discover()).rpartition("/")[2]
+    return name if name.endswith(".service") else ""
+
+
 def _marked(directory: str) -> bool:
     for mark in _MARKS:
         try:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import time
 
-from rktpy.cgroup.delegation import delegated
+from rktpy.cgroup.delegation import delegated, own_unit
 from rktpy.cgroup.hierarchy import Hierarchy, discover
+from rktpy.cgroup.unit_limits import unit_limits
 from rktpy.errors import describe
 
 #: How long systemd may take to start the scope, in seconds.
@@ -20,12 +21,17 @@ _DESTINATION = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.fr
 
 
 def start_scope(name: str, description: str) -> tuple[tuple[Hierarchy, ...], str]:
-    """Have systemd move the calling process into a new scope ``name`` with ``Delegate=yes`` below machine.slice.
+    """Have systemd move the calling process into a new scope ``name`` with ``Delegate=yes``.
+
+    It has the limits of the unit that the process leaves, and lies in that unit's slice if that was chosen, else in
+    machine.slice.
 
     Returns the hierarchies as they are then, and why that failed, empty when it did not. The scope ends with the last process
     in it, so nothing has to be written down for it.
     """
-    problem = run_program(call(name, description, os.getpid()))
+    before = discover()
+    unit = own_unit(before)
+    problem = run_program(start_call(name, description, os.getpid(), slice_of(unit), unit_limits(before, unit)))
     if problem:
         return discover(), f"systemd gives no scope: {problem}"
     deadline = time.monotonic() + _PATIENCE
@@ -43,9 +49,11 @@ def _is_in(hierarchies: tuple[Hierarchy, ...], name: str) -> bool:
     return unit is not None and unit.endswith(f"/{name}")
 
 
-def call(name: str, description: str, pid: int) -> list[str]:
-    """The arguments of busctl(1). The limits are set by us below the scope, so systemd sets none on it."""
-    return start_call(name, description, pid, "machine.slice", [])
+def slice_of(unit: str) -> str:
+    """The slice for a scope that is asked for in ``unit`` (``/system.slice/web.service``): one that somebody chose for the unit
+    stays."""
+    chosen = unit.rpartition("/")[0].rpartition("/")[2]
+    return chosen if chosen.endswith(".slice") and chosen != "system.slice" and not chosen.startswith("user") else "machine.slice"
 
 
 def start_call(name: str, description: str, pid: int, slice_name: str, extra: list[tuple[str, str, str]]) -> list[str]:

@@ -3,61 +3,9 @@
 from __future__ import annotations
 
 from rktpy.cli import flags
-from rktpy.cli.commands import COMMANDS, ROOT
+from rktpy.cli.commands import ROOT
+from rktpy.cli.completed_values import ARGUMENTS, VALUES, key, listed, names_file, takes_value
 from rktpy.cli.help import shown, sub_commands
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from rktpy.cli.command import Command
-
-# What the arguments of a command are, by the shell function that completes them.
-_ARGUMENTS = {
-    "app add": "pods running",
-    "app exec": "pods running",
-    "app list": "pods",
-    "app rm": "pods",
-    "app start": "pods running",
-    "app status": "pods",
-    "app stop": "pods running",
-    "attach": "pods running",
-    "cat-manifest": "pods",
-    "completion": "shells",
-    "enter": "pods running",
-    "export": "pods exited",
-    "fetch": "files",
-    "image cat-manifest": "images",
-    "image export": "images",
-    "image extract": "images",
-    "image render": "images",
-    "image rm": "images",
-    "image verify": "images",
-    "logs": "pods",
-    "prepare": "images",
-    "rm": "pods 'prepare|exited'",
-    "run": "images",
-    "run-prepared": "pods prepared",
-    "status": "pods",
-    "stop": "pods running",
-    "trust": "files",
-    "trust add": "files",
-    "trust explain": "images",
-}
-# Values of flags.
-_VALUES = {
-    "format": "json json-pretty",
-    "insecure-options": "none image tls http pubkey capabilities paths seccomp all-fetch all-run all",
-    "ipc": "auto private parent",
-    "mode": "auto list stdin stdout stderr tty tty-in tty-out",
-    "net": "default default-restricted host none",
-    "order": "asc desc",
-    "output": "short cat json",
-    "progress": "auto json none",
-    "pull-policy": "new update never",
-    "stage1": "fly",
-    "stderr": "log null stream tty",
-    "stdin": "null stream tty",
-    "stdout": "log null stream tty",
-}
 
 _HEAD = r"""# bash completion for rktpy
 
@@ -73,7 +21,7 @@ __rktpy_files() {
 }
 
 __rktpy_shells() {
-    __rktpy_words bash
+    __rktpy_words 'bash zsh fish'
 }
 
 __rktpy_pods() {
@@ -136,30 +84,18 @@ def completion() -> str:
 
 
 def _is_command() -> str:
-    names = [_key(command) for command in _all() if command is not ROOT]
+    names = [key(command) for command in listed() if command is not ROOT]
     return _function("is_command", [f"{' | '.join(_quoted(name) for name in names)}) return 0 ;;", "*) return 1 ;;"])
 
 
 def _takes_value() -> str:
-    names = {
-        flag[0]
-        for command in _all()
-        for flag in (*command.flags, *flags.GLOBAL)
-        if flag[1] != "bool" and flag[0] not in flags.OPTIONAL_VALUES
-    }
+    names = {flag[0] for command in listed() for flag in (*command.flags, *flags.GLOBAL) if takes_value(flag)}
     return _function("takes_value", [f"{' | '.join(f'--{name}' for name in sorted(names))}) return 0 ;;", "*) return 1 ;;"])
 
 
 def _value() -> str:
-    cases = [f"--{name}) __rktpy_words '{words}' ;;" for name, words in _VALUES.items()]
-    files = {
-        flag[0]
-        for command in _all()
-        for flag in (*command.flags, *flags.GLOBAL)
-        if flag[1] == "directory"
-        or flag[0].endswith(("-file", "-path", "-file-save", "profile"))
-        or flag[0] in ("pod-manifest", "signature")
-    }
+    cases = [f"--{name}) __rktpy_words '{words}' ;;" for name, words in VALUES.items()]
+    files = {flag[0] for command in listed() for flag in (*command.flags, *flags.GLOBAL) if names_file(flag)}
     cases.append(f"{' | '.join(f'--{name}' for name in sorted(files))}) __rktpy_files ;;")
     # A value that cannot be guessed is better not completed as something else.
     cases.append('*) __rktpy_takes_value "$1" ;;')
@@ -169,8 +105,8 @@ def _value() -> str:
 def _flags() -> str:
     general = " ".join(f"--{flag[0]}" for flag in shown((*flags.GLOBAL, flags.HELP)))
     cases = [
-        f"{_quoted(_key(command))}) __rktpy_words '{' '.join(f'--{flag[0]}' for flag in shown(command.flags))} {general}' ;;"
-        for command in _all()
+        f"{_quoted(key(command))}) __rktpy_words '{' '.join(f'--{flag[0]}' for flag in shown(command.flags))} {general}' ;;"
+        for command in listed()
         if command.flags
     ]
     cases.append(f"*) __rktpy_words '{general}' ;;")
@@ -179,35 +115,27 @@ def _flags() -> str:
 
 def _arguments() -> str:
     cases: list[str] = []
-    for command in _all():
+    for command in listed():
         if not command.module:
             depth = len(command.path)
             names = {below.path[depth] for below in sub_commands(command)}
-            cases.append(f"{_quoted(_key(command))}) __rktpy_words '{' '.join(sorted(names))}' ;;")
-        elif _key(command) == "help":
+            cases.append(f"{_quoted(key(command))}) __rktpy_words '{' '.join(sorted(names))}' ;;")
+        elif key(command) == "help":
             names = {below.path[0] for below in sub_commands(ROOT)}
             cases.append(f"help) __rktpy_words '{' '.join(sorted(names))}' ;;")
-        elif _key(command) in _ARGUMENTS and sub_commands(command):
+        elif key(command) in ARGUMENTS and sub_commands(command):
             names = {below.path[-1] for below in sub_commands(command)}
-            fallback = f"__rktpy_{_ARGUMENTS[_key(command)]}"
+            fallback = f"__rktpy_{ARGUMENTS[key(command)]}"
             words = f"__rktpy_words '{' '.join(sorted(names))}'"
-            cases.append(f"{_quoted(_key(command))}) {words}; [[ ${{#COMPREPLY[@]}} -gt 0 ]] || {fallback} ;;")
-        elif _key(command) in _ARGUMENTS:
-            cases.append(f"{_quoted(_key(command))}) __rktpy_{_ARGUMENTS[_key(command)]} ;;")
+            cases.append(f"{_quoted(key(command))}) {words}; [[ ${{#COMPREPLY[@]}} -gt 0 ]] || {fallback} ;;")
+        elif key(command) in ARGUMENTS:
+            cases.append(f"{_quoted(key(command))}) __rktpy_{ARGUMENTS[key(command)]} ;;")
     return _function("arguments", cases)
 
 
 def _function(name: str, cases: list[str]) -> str:
     lines = "\n".join(f"        {case}" for case in cases)
     return f"__rktpy_{name}() {{\n    case $1 in\n{lines}\n    esac\n}}\n"
-
-
-def _all() -> list[Command]:
-    return [ROOT, *[command for command in COMMANDS if command.listed]]
-
-
-def _key(command: Command) -> str:
-    return " ".join(command.path)
 
 
 def _quoted(text: str) -> str:

@@ -128,11 +128,12 @@ stderr, separated by commas. To detach from a terminal type ^] three times withi
         ("completion",),
         "completion SHELL",
         "Print completion code for a shell",
-        """SHELL is bash. To have completion in the running shell:
+        """SHELL is bash, zsh or fish. To have completion in the running shell:
 
     source <(rktpy completion bash)
 
-To have it always, write the output to a file in /etc/bash_completion.d.""",
+To have it always, write the output to a file in /etc/bash_completion.d, to /usr/share/zsh/vendor-completions/_rktpy, or to
+/usr/share/fish/vendor_completions.d/rktpy.fish. The Debian package has done so.""",
     ),
     Command(
         ("config",),
@@ -186,6 +187,43 @@ has passed; --grace-period=0s removes them at once. Pods that were prepared and 
             ("mark-only", "bool", "false", "mark exited and abandoned pods and remove nothing"),
         ),
         root=True,
+    ),
+    Command(
+        ("generate",),
+        "generate [command]",
+        "Write what other programs read",
+        "Prints unit files for systemd.",
+        module="",
+        added=True,
+    ),
+    Command(
+        ("generate", "unit"),
+        "unit [--restart=...] [--wanted-by=UNIT] IMAGE [-- ARGUMENT...[---]]... | --manifest-file=FILE UUID",
+        "Print a unit that runs a pod",
+        """Prints the text of a service that runs the images as "rktpy run" would with the same flags and arguments. To use it:
+
+    rktpy generate unit IMAGE > /etc/systemd/system/NAME.service
+    systemctl daemon-reload
+    systemctl enable --now NAME.service
+
+For the UUID of a pod the pod's manifest is written to the file of --manifest-file, and the unit runs pods by that.
+
+"""
+        + _IMAGES,
+        (
+            *flags.UNIT,
+            *flags.STAGE1,
+            *flags.POD,
+            *flags.NETWORK,
+            *flags.PULL_NEW,
+            *flags.SIGNATURE,
+            *flags.APP,
+            *flags.ISOLATORS,
+            *flags.STREAMS,
+            *flags.STRICT,
+        ),
+        images="args",
+        added=True,
     ),
     *IMAGE_COMMANDS,
     Command(
@@ -275,6 +313,7 @@ those of rktpy-oci; its exit statuses are runc's.""",
             *flags.STREAMS,
             *flags.STRICT,
             *flags.UUID_FILE_SAVE,
+            *flags.PINS,
             *flags.EXPLAIN,
         ),
         images="args",
@@ -394,6 +433,21 @@ This is what the image verifier plugin of containerd calls, which writes the fla
         ),
         added=True,
         single_dash=True,
+    ),
+    Command(
+        ("update",),
+        "update --unit=NAME [--settle=DURATION] [--timeout=DURATION]",
+        "Update the images of a unit",
+        """Fetches what the references of the unit's images mean now, asks the trust policy, unpacks the images, restarts the
+unit with them and waits until it is ready. If that works the images are pinned: the unit runs them from now on. If not, the unit
+is restarted with those that were pinned before, and the status is 254. When nothing is new the unit is left alone.""",
+        (
+            ("settle", "duration", "5s", "how long the unit must stay up after it is ready"),
+            ("timeout", "duration", "5m0s", "how long the unit may take to be ready"),
+            ("unit", "string", "", "name of the service"),
+        ),
+        root=True,
+        added=True,
     ),
     Command(
         ("version",),

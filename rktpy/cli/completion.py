@@ -16,10 +16,14 @@ def run(arguments: Arguments) -> int:
         raise UsageError("shell type is not specified")
     if len(arguments.args) > 1:
         raise UsageError("too many arguments, only shell type is expected")
-    if arguments.args[0] != "bash":
-        raise UsageError(f"'{arguments.args[0]}' shell is not supported")
-
-    from rktpy.cli.bash import completion
-
+    shell = arguments.args[0]
+    if shell == "bash":
+        from rktpy.cli.bash import completion
+    elif shell == "zsh":
+        from rktpy.cli.zsh import completion
+    elif shell == "fish":
+        from rktpy.cli.fish import completion
+    else:
+        raise UsageError(f"'{shell}' shell is not supported")
     out(completion())
     return 0

@@ -114,6 +114,12 @@ ISOLATORS: tuple[Flag, ...] = (
     ("cpu-shares", "image-cpu-shares", "", "the app's weight of CPU time against others, 2 to 262144"),
     ("memory", "image-memory", "", "memory limit for the app (50M, 16Mi, 1G)"),
     ("oom-score-adj", "image-oom-score-adj", "", "how early the kernel kills the app when memory is short, -1000 to 1000"),
+    (
+        "no-new-privileges",
+        "image-switch",
+        "",
+        "whether set-user-ID bits and file capabilities give the app's programs nothing",
+    ),
     ("seccomp", "image-seccomp", "", "mode=retain|remove[,errno=NAME],CALL,...: system calls that the app keeps or loses"),
 )
 
@@ -128,7 +134,13 @@ POD: tuple[Flag, ...] = (
     ("inherit-env", "bool", "false", "give the apps the caller's environment where they set nothing themselves"),
     ("no-overlay", "bool", "false", "copy images instead of using the overlay file system"),
     ("pod-manifest", "string", "", "file with a complete pod manifest to use in place of images and their flags"),
-    ("port", "port", "", "NAME:[HOSTIP:]HOSTPORT: port of an app to offer on the host"),
+    (
+        "port",
+        "port",
+        "",
+        "NAME:[HOSTIP:]HOSTPORT: port of an app to offer on the host;"
+        " NAME:PROTOCOL:PODPORT:HOSTIP:HOSTPORT where no image names it",
+    ),
     ("private-users", "bool", "false", "run the pod in a user namespace"),
     ("set-env", "pair", "", "environment variable NAME=VALUE for all apps"),
     ("set-env-file", "list", "", "file with environment variables for all apps"),
@@ -185,6 +197,14 @@ TRUST_KEY: tuple[Flag, ...] = (
 )
 
 UUID_FILE: tuple[Flag, ...] = (("uuid-file", "string", "", "file that holds the pod's UUID, in place of an argument"),)
+PINS: tuple[Flag, ...] = (("pins", "string", "", 'name of a unit: run the images that "update --unit" has pinned for it'),)
+UNIT: tuple[Flag, ...] = (
+    ("description", "string", "", "what the unit is, for people"),
+    ("manifest-file", "string", "", "file to write the manifest of the pod UUID to, from which the unit runs it"),
+    ("restart", "string", "on-failure", "Restart= of the unit"),
+    ("type", "string", "notify", "Type= of the unit: notify or exec"),
+    ("wanted-by", "string", "multi-user.target", "unit that starts this one when it is enabled; none if empty"),
+)
 UUID_FILE_SAVE: tuple[Flag, ...] = (("uuid-file-save", "string", "", "file to write the pod's UUID to"),)
 FORMAT: tuple[Flag, ...] = (("format", "format", "", "json or json-pretty; a table or key=value lines if empty"),)
 LEGEND: tuple[Flag, ...] = (

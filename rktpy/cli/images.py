@@ -34,7 +34,7 @@ _STREAM_MODES["stderr"] = _STREAM_MODES["stdout"]
 class ImageDraft:
     """One image with what its flags have said so far."""
 
-    __slots__ = ("args", "gids", "image", "limits", "lists", "mount_volumes", "mounts", "pairs", "readonly", "texts")
+    __slots__ = ("args", "gids", "image", "limits", "lists", "mount_volumes", "mounts", "pairs", "readonly", "switches", "texts")
 
     def __init__(self, image: str) -> None:
         self.image = image
@@ -47,6 +47,7 @@ class ImageDraft:
         self.mounts: list[tuple[str, str]] = []
         self.mount_volumes: list[Mount] = []
         self.readonly = False
+        self.switches: dict[str, bool] = {}
 
     def options(self) -> AppOptions:
         """The finished record for stage0."""
@@ -75,6 +76,7 @@ class ImageDraft:
             caps_retain=self.lists.get("caps-retain"),
             caps_remove=self.lists.get("caps-remove"),
             seccomp=texts.get("seccomp"),
+            no_new_privileges=self.switches.get("no-new-privileges"),
             stdin=texts.get("stdin", ""),
             stdout=texts.get("stdout", ""),
             stderr=texts.get("stderr", ""),
@@ -175,11 +177,15 @@ def set_image_value(arguments: Arguments, name: str, kind: str, value: str) -> N
         if not equals:
             raise UsageError(f'invalid format of --{name} flag "{value}"')
         draft.pairs.setdefault(name, {})[key] = text
-    elif kind == "image-bool":
+    elif kind in ("image-bool", "image-switch"):
         try:
-            draft.readonly = parse_bool(value)
+            said = parse_bool(value) != 0
         except UsageError:
             raise UsageError(f"--{name} must be set with a boolean") from None
+        if kind == "image-bool":
+            draft.readonly = said
+        else:
+            draft.switches[name] = said
     elif kind == "image-gids":
         draft.gids = [*(draft.gids or ()), *_gids(name, value)]
     elif kind == "image-capabilities":

@@ -30,7 +30,7 @@ class Arguments:
     The methods give the flag's default, as the table has it, when it was not given.
     """
 
-    __slots__ = ("args", "command", "given", "images", "lists", "numbers", "pairs", "ports", "table", "volumes")
+    __slots__ = ("args", "command", "given", "images", "lists", "numbers", "pairs", "ports", "table", "volumes", "words")
 
     def __init__(self, command: Command) -> None:
         self.command = command
@@ -42,6 +42,7 @@ class Arguments:
         self.ports: list[ExposedPort] = []
         self.volumes: list[Volume] = []
         self.images: Images | None = None
+        self.words: list[str] = []  # as they were, without those of the command
         table: dict[str, Flag] = {flag[0]: flag for flag in flags.GLOBAL}
         for flag in command.flags:
             table[flag[0]] = flag
@@ -191,6 +192,7 @@ def parse(words: list[str]) -> Arguments:
     if command.path[:1] in (("app",), ("attach",)) and switched_off(command.path[0]):
         raise UnknownCommand(ROOT, command.path[0])
     arguments = Arguments(command)
+    arguments.words = rest
     if command is ROOT:
         arguments.read(rest, 0, stop_at_argument=False)
         raise MissingCommand

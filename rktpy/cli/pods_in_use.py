@@ -46,6 +46,9 @@ def in_use(data_dir: str) -> InUse:
 
 
 def trees_and_images(data_dir: str) -> tuple[frozenset[str], frozenset[str]]:
-    """What garbage collection keeps: the trees that any pod uses, the images of pods that run or can be run."""
+    """What garbage collection keeps: the trees that any pod uses, the images of pods that run or can be run, or that a unit is
+    pinned to."""
+    from rktpy.units.pins import all_pinned
+
     found = in_use(data_dir)
-    return found.trees, found.images
+    return found.trees, found.images | all_pinned(data_dir)

@@ -64,7 +64,12 @@ def set_value(arguments: Arguments, name: str, kind: str, value: str) -> str:
     elif kind == "port":
         from rktpy.formats.cli_values import parse_port
 
-        arguments.ports.append(parse_port(value))
+        if value.count(":") > 3 and value.partition(":")[2].startswith(("tcp:", "udp:")):
+            from rktpy.formats.cli_values import parse_sandbox_port
+
+            arguments.ports.append(parse_sandbox_port(value))
+        else:
+            arguments.ports.append(parse_port(value))
     elif kind == "sandbox-port":
         from rktpy.formats.cli_values import parse_sandbox_port
 

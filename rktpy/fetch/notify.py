@@ -5,12 +5,9 @@ from __future__ import annotations
 import threading
 import time
 
-from systemd import daemon
-
 from rktpy.fetch.progress import Progress
+from rktpy.linux.service_manager import notify, still_working
 
-# How much longer the manager shall wait after each message, in microseconds: more than any pause between two attempts.
-_EXTENSION = 180_000_000
 _SECONDS = 1.0
 
 
@@ -55,10 +52,4 @@ class NotifyProgress(Progress):
         total = sum(size for size in sizes if size is not None)
         if total and None not in sizes:
             status += f" of {total / 1e6:.1f} MB"
-        self._send(f"EXTEND_TIMEOUT_USEC={_EXTENSION}\nSTATUS={status}")
-
-    def _send(self, text: str) -> None:
-        try:
-            daemon.notify(text)
-        except OSError:
-            pass  # nobody listens any more, which does not concern the download
+        notify(f"{still_working()}\nSTATUS={status}")

@@ -27,14 +27,16 @@ def become(
     privileges: tuple[Operation, ...],
     root: Root,
     lock_fd: int = -1,
+    sockets: int = 0,
 ) -> NoReturn:
-    """Drop privileges and execute ``program``, an image's. Of the open files it gets 0, 1, 2 and ``lock_fd``, if there is one.
+    """Drop privileges and execute ``program``, an image's. Of the open files it gets 0, 1, 2, as many of the next as there
+    are ``sockets`` of a service manager's, and ``lock_fd``, if there is one.
 
     The caller is in the image's root, where /proc is. Raises Stage1Error when the program is not there or not to be executed;
     what else is wrong with it is told by the program that hands over to it (``handoff.c``), which this process is last.
     """
     debug("stage1", f"execing {shown(program)}")
-    syscalls.close_range(3, LARGEST_FD, c.CLOSE_RANGE_CLOEXEC)
+    syscalls.close_range(3 + sockets, LARGEST_FD, c.CLOSE_RANGE_CLOEXEC)
     if lock_fd >= 0:
         os.set_inheritable(lock_fd, True)
     default_signals()

@@ -54,6 +54,12 @@ class PodApp:
         return self.image.annotation(names.DOCKER_REPOSITORY) is not None
 
     @property
+    def speaks_notify(self) -> bool:
+        """Whether the app speaks sd_notify(3), by the pod's annotation for it or else by its image's."""
+        said = self.runtime.annotation(names.SUPPORTS_NOTIFY)
+        return (self.image.annotation(names.SUPPORTS_NOTIFY) if said is None else said) == "true"
+
+    @property
     def rootfs(self) -> str:
         """The absolute path of the app's root."""
         return f"{self.directory}/{names.app_rootfs(self.runtime.name)}"

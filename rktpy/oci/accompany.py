@@ -47,14 +47,34 @@ def make_groups(making: Making) -> None:
     request, linux = making.request, making.config.linux
     if request.without_groups:
         making.groups = Groups(Subtree(), (), None, tolerant=True)
+        record(making)
         return
     groups = making.groups = plan(linux, request.container_id, systemd=request.systemd, rootless=request.rootless)
+    record(making)
     if groups.scope is None:
         groups.make()
         groups.limit(linux.resources)
 
 
-def accompany(making: Making, data: bytes, setup: Setup) -> None:
+def record(making: Making) -> None:
+    """Write down what there is of the container, and what will be made, before it is.
+
+    So ``delete`` finds it whatever becomes of us. Raises OSError.
+    """
+    container, groups = making.container, making.groups
+    state = dict(container.state)
+    if groups is not None:
+        state["groups"] = groups.subtree.to_text()
+        state["scope"] = groups.scope[1] if groups.scope else ""
+    if making.recorded is None:
+        container.save_config(making.data)
+    if state != making.recorded:
+        container.state = state
+        container.save()
+        making.recorded = dict(state)
+
+
+def accompany(making: Making, setup: Setup) -> None:
     """Do for the first process what it cannot, until it is set up. Raises RktpyError, OSError."""
     request, config, container, sync = making.request, making.config, making.container, making.sync
     assert sync is not None and setup.namespaces is not None
@@ -62,18 +82,14 @@ def accompany(making: Making, data: bytes, setup: Setup) -> None:
     close_theirs(setup)
     container.state["pid"] = making.pid
     container.state["started"] = start_time(making.pid)[0]
+    if setup.asks_for_hooks:
+        container.state["creating"] = True
     try:
         _serve_before(making, sync, setup)
     except OSError:
         next_failure(sync)  # what the process says of its end tells more
         raise
-    assert making.groups is not None
-    container.state["groups"] = making.groups.subtree.to_text()
-    container.state["scope"] = making.groups.scope[1] if making.groups.scope else ""
-    container.save_config(data)
-    if setup.asks_for_hooks:
-        container.state["creating"] = True
-    container.save()
+    record(making)
     if request.start and not setup.asks_for_hooks and not own_user and config.linux.seccomp is None:
         _tell_pid(making)
         talk.answer(sync)  # it need not wait for us when it comes so far
@@ -85,6 +101,8 @@ def accompany(making: Making, data: bytes, setup: Setup) -> None:
         container.save()
     if not making.gone:
         _tell_pid(making)
+    if not request.start:
+        talk.answer(sync)  # from here on it waits at the fifo, without us
 
 
 def _serve_until_ready(making: Making, sync: socket) -> None:

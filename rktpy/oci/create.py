@@ -57,12 +57,27 @@ class Request:
 class Making:
     """A container while it is made; what there is of it is taken back when that fails."""
 
-    __slots__ = ("config", "container", "gone", "groups", "hooked", "pid", "pidfd", "request", "sync", "terminal")
+    __slots__ = (
+        "config",
+        "container",
+        "data",
+        "gone",
+        "groups",
+        "hooked",
+        "pid",
+        "pidfd",
+        "recorded",
+        "request",
+        "sync",
+        "terminal",
+    )
 
-    def __init__(self, request: Request, config: RuntimeConfig, container: Container) -> None:
+    def __init__(self, request: Request, config: RuntimeConfig, container: Container, data: bytes) -> None:
         self.request = request
         self.config = config
         self.container = container
+        self.data = data
+        self.recorded: dict[str, object] | None = None
         self.groups: Groups | None = None
         self.pid = 0
         self.pidfd = -1
@@ -86,9 +101,9 @@ def create(request: Request) -> Making:
         _protect(request)
     container = Container(request.root, request.container_id)
     lock = container.make()
-    making = Making(request, config, container)
+    making = Making(request, config, container, data)
     try:
-        _make(making, data, lock)
+        _make(making, lock)
     except BaseException:
         from rktpy.oci.accompany import undo
 
@@ -163,7 +178,7 @@ def _check(config: RuntimeConfig, request: Request) -> None:
             raise RuntimeFailure(f"unable to preserve descriptor {fd}: it is not open") from None
 
 
-def _make(making: Making, data: bytes, lock: int) -> None:
+def _make(making: Making, lock: int) -> None:
     request, config, container = making.request, making.config, making.container
     linux = config.linux
     assert config.process is not None
@@ -202,7 +217,7 @@ def _make(making: Making, data: bytes, lock: int) -> None:
     load_more("parent")
     from rktpy.oci.accompany import accompany
 
-    accompany(making, data, setup)
+    accompany(making, setup)
 
 
 def _needs_us(config: RuntimeConfig) -> bool:

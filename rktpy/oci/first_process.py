@@ -107,10 +107,9 @@ def _become(setup: Setup) -> NoReturn:
     if setup.agent:
         drop_privileges(setup)  # while the runtime is there that fetches the filter's listener
     tell(setup.sync, b"C")
+    wait(setup.sync)
     if setup.waits_for_start:
         os.read(setup.fifo, 1)  # it is closed by executing the program, which "start" waits for
-    else:
-        wait(setup.sync)
     if config.hooks.get("startContainer"):
         from rktpy.oci.hooks import run_hooks
 

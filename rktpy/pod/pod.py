@@ -38,7 +38,8 @@ class Sharing(Record):
 
 
 class Pod(Record):
-    """A pod and how it is run. ``directory`` is the pod's; ``private_users`` is ``shift:count`` or empty."""
+    """A pod and how it is run. ``directory`` is the pod's; ``private_users`` is ``shift:count`` or empty; ``watchdog_usec`` is
+    how often the host's service manager wants to hear that the pod is alive, 0 if it does not."""
 
     uuid: str
     directory: str
@@ -58,6 +59,7 @@ class Pod(Record):
     no_capabilities: bool = False
     no_seccomp: bool = False
     protect_paths: bool = True
+    watchdog_usec: int = 0
 
     @property
     def root(self) -> str:
@@ -123,7 +125,14 @@ def load_pod(arguments: Arguments) -> Pod:
         no_capabilities=arguments.is_set("disable-capabilities-restriction"),
         no_seccomp=arguments.is_set("disable-seccomp"),
         protect_paths=not arguments.is_set("disable-paths"),
+        watchdog_usec=_watchdog_usec() if "WATCHDOG_USEC" in os.environ else 0,
     )
+
+
+def _watchdog_usec() -> int:
+    from rktpy.linux.service_manager import watchdog_usec
+
+    return watchdog_usec()
 
 
 def require_program(app: PodApp) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rktpy.stage0.options import AppOptions
 
 #: The flags of an image that set isolators, by their names in AppOptions.
-_ISOLATORS = ("memory", "cpu", "cpu_shares", "oom_score_adj", "caps_retain", "caps_remove", "seccomp")
+_ISOLATORS = ("memory", "cpu", "cpu_shares", "oom_score_adj", "caps_retain", "caps_remove", "seccomp", "no_new_privileges")
 
 
 def override_app(app: App | None, options: AppOptions) -> App:

@@ -21,6 +21,7 @@ from rktpy.fetch.reference import (
     Reference,
     URLReference,
 )
+from rktpy.linux.service_manager import extend_start
 from rktpy.log import debug, note
 from rktpy.stage0 import images
 from rktpy.store.dependencies import MissingDependency, order
@@ -46,6 +47,7 @@ def fetch(g: Globals, store: Store, reference: Reference, text: str, options: Fe
 
     Raises what :func:`rktpy.stage0.images.find_or_fetch` raises.
     """
+    extend_start()
     if isinstance(reference, FileReference):
         debug("image", f"using image from file {reference.path}")
         image_id = from_file(g, store, reference.path, signature)
@@ -68,6 +70,7 @@ def fetch(g: Globals, store: Store, reference: Reference, text: str, options: Fe
     for decision in images.decisions(g, store, image_id):
         images.require(g, decision)
     if options.render:
+        extend_start()
         store.ensure_tree(image_id)
     return image_id
 

@@ -102,6 +102,7 @@ class AppOptions(Record):
     caps_retain: tuple[str, ...] | None = None
     caps_remove: tuple[str, ...] | None = None
     seccomp: str | None = None
+    no_new_privileges: bool | None = None
     stdin: str = ""
     stdout: str = ""
     stderr: str = ""

@@ -58,6 +58,7 @@ from rktpy.stage1.fly.limits import (
     read_isolators,
     report_options,
 )
+from rktpy.stage1.fly.readiness import notify_environment, notify_mount, passed_sockets, say_ready
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ def main(argv: list[str]) -> int:
     if subtree is not None:
         subtree.enter()
 
-    environment = app_environment(pod.name, pod.app, user)
+    sockets, told = passed_sockets(pod)
+    environment = {**app_environment(pod.name, pod.app, user), **notify_environment(pod), **told}
     search = next((variable.value for variable in pod.app.environment if variable.name == "PATH"), None)
     directory = pod.app.working_directory or "/"
     program = find_executable(root, pod.app.exec[0], search, directory)
@@ -125,10 +127,12 @@ def main(argv: list[str]) -> int:
     _write_files(pod, environment, report)
     set_labels(wanted.apparmor, wanted.selinux)
     _null_streams(pod)
+    ready = say_ready(pod)
     execute_plan((PivotRoot(), WorkingDirectory(directory)), root)
     for handler, handler_argv in handlers:
         _run_handler(handler, handler_argv, environment)
-    become(program, pod.app.exec, environment, privileges, root, lock_fd)
+    ready()
+    become(program, pod.app.exec, environment, privileges, root, lock_fd, sockets)
 
 
 def _dry_run(pod: PodApp, root: Root, arguments: Arguments, mounts: tuple[Operation, ...]) -> None:
@@ -154,6 +158,7 @@ def mount_plan(pod: PodApp, arguments: Arguments) -> tuple[Operation, ...]:
         Bind("/sys", "/sys", recursive=True),
         Tmpfs("/tmp", "mode=1777"),
         *volume_operations(choose_mounts(pod), pod.directory),
+        *notify_mount(pod),
     ]
     stage1 = f"{pod.directory}/{names.STAGE1_ROOTFS}"
     if modes["resolv"] == "host":

@@ -58,6 +58,7 @@ class AppUnit(Record):
     interactive: bool = False
     device_nodes: tuple[str, ...] = ()
     restriction: RestrictWithLandlock | None = None
+    watchdog_usec: int = 0
     context: str = ""
 
     def command(self, program: str, argv: tuple[str, ...]) -> str:
@@ -148,7 +149,7 @@ def app_units(spec: AppUnit, find: Callable[[str], str]) -> dict[str, str]:
             "Service",
             (
                 # Not "exec": an app that is executed and fails at once might count as one that could not be started.
-                ("Type", "notify" if app.image.annotation(names.SUPPORTS_NOTIFY) == "true" else "simple"),
+                *_readiness(app, spec.watchdog_usec),
                 *([("Sockets", " ".join(sockets))] if sockets else []),
                 *confined,
                 *_streams(spec),
@@ -161,6 +162,13 @@ def app_units(spec: AppUnit, find: Callable[[str], str]) -> dict[str, str]:
     if mux:
         units[f"iomux@{app.name}.service"] = mux_unit(app)
     return units
+
+
+def _readiness(app: PodApp, watchdog_usec: int) -> list[Setting]:
+    """An app that speaks sd_notify(3) says when it is ready, and keeps the watchdog of the unit of the host away itself."""
+    if not app.speaks_notify:
+        return [("Type", "simple")]
+    return [("Type", "notify"), *([("WatchdogSec", f"{watchdog_usec}us")] if watchdog_usec else [])]
 
 
 def mux_unit(app: PodApp) -> str:

@@ -10,6 +10,7 @@ from rktpy.isolate.root import Root
 from rktpy.stage1.systemd.app_root import app_mounts, app_root, name_files, volume_devices, volumes
 from rktpy.stage1.systemd.app_units import app_units, start_units
 from rktpy.stage1.systemd.first_process import Restricted, app_unit, program_finder
+from rktpy.stage1.systemd.host_units import host_units
 from rktpy.stage1.systemd.pod import systemd_programs
 from rktpy.stage1.systemd.pod_root import pod_root
 from rktpy.stage1.systemd.pod_units import pod_units
@@ -31,11 +32,14 @@ def print_plan(pod: Pod) -> None:
         selinux_active(),
     )
     text = [describe_plan(pod_root((), terminal="a new terminal", console="", protect=pod.protect_paths, sharing=pod.sharing))]
-    units = pod_units(systemd_programs(), tuple([unit for app in pod.apps for unit in start_units(app)]))
+    units, others = host_units(pod.watchdog_usec, tuple([app.name for app in pod.apps]))
+    units.update(pod_units(systemd_programs(), tuple([unit for app in pod.apps for unit in start_units(app)]), others))
     for app in pod.apps:
         mounts = app_mounts(app)
         with Root(app.rootfs) as root:
-            spec, report = app_unit(app, root, Restricted(machine, pod.mutable, pod.interactive), volume_devices(mounts))
+            spec, report = app_unit(
+                app, root, Restricted(machine, pod.mutable, pod.interactive, pod.watchdog_usec), volume_devices(mounts)
+            )
             units.update(app_units(spec, program_finder(app, root)))
         plan = (
             *app_root(app, pod.root, pod.sharing, interactive=pod.interactive),

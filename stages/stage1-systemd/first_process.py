@@ -129,7 +129,7 @@ def _become_systemd(
         machine = pod_machine(groups, no_capabilities=pod.no_capabilities, no_seccomp=pod.no_seccomp)
         report = set_pod_sysctls(pod)
         roots: list[Root] = []
-        restricted = Restricted(machine, pod.mutable, pod.interactive)
+        restricted = Restricted(machine, pod.mutable, pod.interactive, pod.watchdog_usec)
         for app, chosen in zip(pod.apps, mounts, strict=True):
             roots.append(Root(app.rootfs))
             execute_plan(app_root(app, pod.root, pod.sharing, interactive=pod.interactive), roots[-1])
@@ -155,11 +155,13 @@ def _own_capabilities(pod: Pod) -> tuple[Operation, ...]:
 
 
 class Restricted(Record):
-    """How an app is confined: by what the machine has, as the app of a mutable pod or not, on the pod's terminal or not."""
+    """How an app is confined: by what the machine has, as the app of a mutable pod or not, on the pod's terminal or not; and how
+    often it shall say that it is alive."""
 
     machine: Machine
     mutable: bool = False
     interactive: bool = False
+    watchdog_usec: int = 0
 
 
 def pod_machine(groups: Subtree | None, *, no_capabilities: bool, no_seccomp: bool) -> Machine:
@@ -218,6 +220,7 @@ def app_unit(app: PodApp, root: Root, restricted: Restricted, devices: tuple[str
         restricted.interactive,
         devices,
         settings.restriction,
+        restricted.watchdog_usec,
         settings.context,
     )
     return spec, [*settings.report, *environment_report(app.name, environment)]

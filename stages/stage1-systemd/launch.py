@@ -130,8 +130,33 @@ def open_ends(pod_root: str, groups: Subtree) -> Ends:
     return Ends(over, notify.detach(), os.open(processes, os.O_WRONLY | os.O_CLOEXEC) if processes else -1)
 
 
-def become_monitor(pod: Pod, pid: int, pidfd: int, console: Console, ends: Ends, lock: int) -> NoReturn:
-    """Execute the monitor, which has nothing open but what it needs. Raises Stage1Error, OSError."""
+def console_mode(pod: Pod) -> str:
+    """What the monitor does with the console, as ``monitor.c`` reads it. To be asked before this process leaves its unit.
+
+    A standard output that is a stream of the host's journal (``JOURNAL_STREAM``, systemd.exec(5)) gets no lines with names in
+    them: the journal gets them with the app's name as a field.
+    """
+    if pod.interactive:
+        return "interactive"
+    stream = os.environ.get("JOURNAL_STREAM", "")
+    if not stream:
+        return "lines"
+    try:
+        output = os.fstat(1)
+    except OSError:
+        return "lines"
+    if stream != f"{output.st_dev}:{output.st_ino}":
+        return "lines"
+    from rktpy.cgroup.delegation import own_service
+
+    return f"journal:{own_service()}"
+
+
+def become_monitor(pod: Pod, pid: int, pidfd: int, console: Console, ends: Ends, lock: int, mode: str) -> NoReturn:
+    """Execute the monitor, which has nothing open but what it needs. ``mode`` is of :func:`console_mode`.
+
+    Raises Stage1Error, OSError.
+    """
     program = monitor_program()
     finish = [sys.executable or "/usr/bin/python3", "-IS", f"{_HERE}/finish", *(["--debug"] if pod.debug else []), pod.uuid]
     arguments = [
@@ -143,7 +168,7 @@ def become_monitor(pod: Pod, pid: int, pidfd: int, console: Console, ends: Ends,
         str(ends.over),
         str(ends.notify),
         str(ends.group),
-        "interactive" if pod.interactive else "lines",
+        mode,
         f"{names.STAGE1_ROOTFS}/{FIRST_FAILURE}",
         f"{names.STAGE1_ROOTFS}/{names.READY_FILE}",
         "--",

@@ -12,7 +12,8 @@
  * OVER           read end of a FIFO whose write end the pod's systemd holds until everything has stopped
  * NOTIFY         datagram socket on which the pod's systemd says READY=1
  * GROUP          cgroup.procs of the control group that the monitor is in, -1 for none; see expect_moves
- * MODE           "lines": copy the console to standard output; "interactive": also standard input to the console, in raw mode
+ * MODE           "lines": copy the console to standard output; "interactive": also standard input to the console, in raw mode;
+ *                "journal:UNIT": lines go to the host's journal, of which standard output is a stream (monitor_journal.h)
  * FIRST-FAILURE  file with the exit status of the app that failed first, or a status and words; "-" when none did
  * READY          symbolic link to make when the pod is ready
  *
@@ -33,11 +34,14 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "monitor_journal.h"
 
 #define ESCAPE 0x1d /* ^] */
 #define INOTIFY_INSTANCES 3 /* of a pod's systemd 252 */
@@ -279,6 +283,8 @@ int main(int argc, char **argv)
 	group = atoi(argv[7]);
 	interactive = strcmp(argv[8], "interactive") == 0;
 	stdin_open = interactive;
+	if (strncmp(argv[8], "journal:", 8) == 0)
+		open_journal(argv[argc - 1], argv[8] + 8);
 
 	sigemptyset(&set);
 	for (size_t i = 0; i < 5; i++)
@@ -340,6 +346,10 @@ int main(int argc, char **argv)
 		if (polls[4].revents && fill(&out, console) < 0) {
 			close(console);
 			console = -1;
+		}
+		if (journal.socket >= 0) {
+			to_journal(out.data + out.start, out.end - out.start);
+			out.start = out.end;
 		}
 		if (polls[5].revents) {
 			if (!stdout_open || drain(&out, 1) < 0) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from rktpy.cgroup.delegation import systemd_runs
 from rktpy.formats import stage1 as names
 from rktpy.isolate.pod_app import write_file
 from rktpy.stage1.systemd.app_units import NO_FAILURE, status_script
@@ -22,6 +23,7 @@ _DIRECTORIES = (
     "etc",
     "etc/systemd",
     "etc/systemd/system",
+    "etc/pam.d",
     "rkt",
     "rkt/kernel",
     names.STATUS_DIR,
@@ -62,7 +64,18 @@ def write_pod_files(pod: Pod, programs: str, started: tuple[str, ...]) -> None:
     }
     if pod.names.resolv == "default":
         texts[names.RESOLV_CONF] = ""  # the network fills it, in place
-    texts.update({f"{UNITS_DIR}/{name}": text for name, text in pod_units(programs, started).items()})
+    units: dict[str, str] = {}
+    others: tuple[str, ...] = ()
+    if pod.watchdog_usec or systemd_runs():
+        from rktpy.stage1.systemd.host_units import bus_files, has_bus, host_units, make_way_to_bus
+
+        apps = tuple([app.name for app in pod.apps])
+        units, others = host_units(pod.watchdog_usec, apps)
+        if has_bus(apps):
+            texts.update(bus_files())
+            make_way_to_bus(root)
+    units.update(pod_units(programs, started, others))
+    texts.update({f"{UNITS_DIR}/{name}": text for name, text in units.items()})
     for path, text in texts.items():
         write_text(f"{root}/{path}", text)
     if any(uses_mux(app) for app in pod.apps):

@@ -33,15 +33,16 @@ _SAY_NO_JOURNAL = f"echo '254 the journal of the pod cannot be started' 1<> /{FI
 _JOURNAL_SOCKETS = "systemd-journald.socket systemd-journald-dev-log.socket"
 
 
-def pod_units(programs: str, apps: tuple[str, ...]) -> dict[str, str]:
-    """Unit files by name. ``programs`` is the directory of systemd's programs, ``apps`` the units to start."""
+def pod_units(programs: str, apps: tuple[str, ...], others: tuple[str, ...] = ()) -> dict[str, str]:
+    """Unit files by name. ``programs`` is the directory of systemd's programs, ``apps`` the units to start; ``others`` are
+    started too, but the pod is ready without them."""
     after = " ".join((*apps, JOURNALD))
     end = (
         "Unit",
         (_NO_DEFAULTS, ("Requires", "systemd-exit.service"), ("After", "systemd-exit.service"), ("AllowIsolate", "yes")),
     )
     return {
-        TARGET: unit(("Unit", (_NO_DEFAULTS, ("Requires", JOURNALD), ("Wants", " ".join(apps)), ("After", after)))),
+        TARGET: unit(("Unit", (_NO_DEFAULTS, ("Requires", JOURNALD), ("Wants", " ".join((*apps, *others))), ("After", after)))),
         APPS: unit(("Unit", (_NO_DEFAULTS, ("StopWhenUnneeded", "yes"), ("SuccessAction", "exit")))),
         "over.socket": unit(
             ("Unit", (_NO_DEFAULTS, *_STOP_AT_END, *_OR_NOTHING)),
@@ -60,6 +61,7 @@ def pod_units(programs: str, apps: tuple[str, ...]) -> dict[str, str]:
         ),
         "exit.target": unit(end),
         "halt.target": unit(end),
+        "poweroff.target": unit(end),
         "systemd-journald.socket": unit(
             ("Unit", (_NO_DEFAULTS, *_loaded_early(apps))),
             (

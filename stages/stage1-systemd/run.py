@@ -38,7 +38,7 @@ from rktpy.pod.pod import load_pod
 from rktpy.stage1.systemd.app_root import app_mounts
 from rktpy.stage1.systemd.app_units import start_units
 from rktpy.stage1.systemd.first_process import become_systemd
-from rktpy.stage1.systemd.launch import Pipes, become_monitor, monitor_program, open_console, open_ends
+from rktpy.stage1.systemd.launch import Pipes, become_monitor, console_mode, monitor_program, open_console, open_ends
 from rktpy.stage1.systemd.machine import register
 from rktpy.stage1.systemd.pod import check_app, systemd_programs
 from rktpy.stage1.systemd.pod_files import write_pod_files
@@ -85,6 +85,7 @@ def _launch(pod: Pod, mounts: list[tuple[VolumeMount, ...]], lock: int) -> NoRet
     programs = systemd_programs()
     os.umask(0o022)  # also for what systemd looks at: it takes no FIFO of another mode
     write_pod_files(pod, programs, tuple([unit for app in pod.apps for unit in start_units(app)]))
+    mode = console_mode(pod)
     groups = make_pod_groups(pod.uuid, before=_write_groups)
     limited = limit_groups(pod, groups)
     console = open_console(interactive=pod.interactive)
@@ -125,7 +126,7 @@ def _launch(pod: Pod, mounts: list[tuple[VolumeMount, ...]], lock: int) -> NoRet
     tell(report, strict=pod.strict)
     write_file(names.PPID_FILE, str(os.getpid()).encode())
     pipes.say(b"r" if connected.has_resolv else b"-")
-    become_monitor(pod, pid, pidfd, console, ends, lock)
+    become_monitor(pod, pid, pidfd, console, ends, lock, mode)
 
 
 def unified_directory(groups: Subtree) -> int:

@@ -42,8 +42,9 @@ _EVERY = """
 """
 _APP = """
     cgroup cgroup.hierarchy cgroup.recorded cgroup.subtree cgroup.walk formats.aci.isolators formats.aci.manifest
-    formats.aci.quantity formats.pod isolate.capabilities isolate.environment isolate.executable isolate.labels
-    isolate.pod_app isolate.privileges isolate.process isolate.seccomp_names isolate.seccomp_sets isolate.users
+    formats.aci.quantity formats.pod isolate.capabilities isolate.capability_numbers isolate.environment isolate.executable
+    isolate.labels
+    isolate.pod_app isolate.privileges isolate.process isolate.rlimits isolate.seccomp_names isolate.seccomp_sets isolate.users
 """
 _MAKING = """
     cgroup.delegation cgroup.limits cli.images fetch fetch.app_string fetch.reference fetch.url formats.aci.isolator_flags
@@ -74,8 +75,8 @@ _APP_START = """
     store store.locks
 """
 _ENTER = """
-    cgroup.joining cli.enter isolate.become isolate.entering isolate.seccomp isolate.syscall_table isolate.unwritable
-    stage0.enter stage0.wait stage1.systemd.app_process stage1.systemd.enter stage1.systemd.pod_process
+    cgroup.joining cli.enter isolate.become isolate.entering isolate.handoff isolate.seccomp isolate.syscall_table
+    isolate.unwritable stage0.enter stage0.wait stage1.systemd.app_process stage1.systemd.enter stage1.systemd.pod_process
 """
 EXACTLY = {
     "run": _EVERY + _APP + _MAKING + _RUN,

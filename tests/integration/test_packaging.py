@@ -16,6 +16,8 @@ import pytest
 from tests.conftest import ROOT
 
 NEEDED = [
+    "rktpy/oci/rktpy-oci",
+    "rktpy/oci/launch.c",
     "rktpy/__main__.py",
     "rktpy/formats/jsondoc.py",
     "rktpy/formats/aci/manifest.py",
@@ -80,6 +82,11 @@ def test_wheel(source: Path, tmp_path: Path) -> None:
         [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(site), str(wheel)], check=True
     )
     assert os.access(site / "rktpy/stage1/fly/run", os.X_OK)
+    for program in ("rktpy-oci", "launch"):
+        done = subprocess.run(
+            [site / "rktpy/oci" / program, "--version"], check=True, capture_output=True, text=True, cwd=tmp_path
+        )
+        assert done.stdout.startswith("runc version ")
     assert "rktpy Version" in run_version(site, tmp_path)
 
 

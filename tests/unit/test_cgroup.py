@@ -198,7 +198,7 @@ def test_under_systemd_nothing_is_made_outside_a_scope(tmp_path: Path, monkeypat
 
 
 def test_the_scope_is_asked_for_by_one_call() -> None:
-    argv = scope.call("rktpy-u.scope", "rktpy pod u", 42)
+    argv = scope.start_call("rktpy-u.scope", "rktpy pod u", 42, "machine.slice", [("TasksMax", "t", "9")])
     assert argv[:4] == ["busctl", "--system", "--quiet", "--timeout=10"]
     assert argv[argv.index("StartTransientUnit") + 1 :][:4] == ["ssa(sv)a(sa(sv))", "rktpy-u.scope", "fail", "6"]
     assert argv[argv.index("PIDs") :][:4] == ["PIDs", "au", "1", "42"]

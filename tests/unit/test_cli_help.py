@@ -168,7 +168,7 @@ def complete(script: Path, *words: str) -> list[str]:
         (["enter", "3"], []),
         (["export", ""], ["3089337c"]),
         (["image", "rm", "sha5"], ["sha512-abc"]),
-        (["completion", ""], ["bash"]),
+        (["completion", ""], ["bash", "fish", "zsh"]),
         (["run", "./rktpy.b"], ["./rktpy.bash"]),
         (["trust", "rktpy.b"], ["rktpy.bash"]),
     ],

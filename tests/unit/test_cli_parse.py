@@ -390,6 +390,19 @@ def test_tables_are_sound() -> None:
             assert kinds.setdefault(flag[0], takes) == takes, flag[0]
 
 
+def test_a_port_that_no_image_names() -> None:
+    arguments = parse(["run", "--port=web:tcp:80:127.0.0.1:8080", "--port=old:[::1]:8081", "--port=new:udp:53:[::1]:53", "image"])
+    named = [
+        (one.name, one.host_ip, one.host_port, one.pod_port and (one.pod_port.protocol, one.pod_port.port))
+        for one in arguments.ports
+    ]
+    assert named == [
+        ("web", "127.0.0.1", 8080, ("tcp", 80)),
+        ("old", "::1", 8081, None),
+        ("new", "::1", 53, ("udp", 53)),
+    ]
+
+
 def test_programs_may_write_the_flags_of_verify_image_with_one_dash() -> None:
     digest = "sha256:" + "0" * 64
     for dash in ("-", "--"):

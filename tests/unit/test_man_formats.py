@@ -41,7 +41,10 @@ MAN = CHECKOUT / "docs" / "man"
 PAGES = sorted([*MAN.glob("man5/*.5"), *MAN.glob("man7/*.7")])
 TEXTS = {page.stem: page.read_text("utf-8") for page in PAGES}
 EXPECTED = {
-    *[f"rktpy-{name}" for name in ("archive", "config", "keystore", "policy.json", "trust", "store", "pod", "progress", "net")],
+    *[
+        f"rktpy-{name}"
+        for name in ("archive", "config", "keystore", "policy.json", "trust", "store", "pod", "progress", "net", "unit")
+    ],
     *[f"rktpy-{name}" for name in ("references", "stage1", "stage1-oci", "fly", "kvm", "systemd")],
 }
 
