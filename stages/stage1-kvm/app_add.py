@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
     _attach(app.name, trees)
     rooted = Rooted(-1, f"apps/{mark}")
     operations = [
-        *app_root(app, rooted),
+        *app_root(app, rooted, protect=not arguments.is_set("disable-paths")),
         *volumes(app, mounts, places),
         *name_files(app, started.contents, hosts_only_if_missing=started.hosts == "default"),
         *cgroup_operations(app, files),

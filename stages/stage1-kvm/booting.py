@@ -14,6 +14,7 @@ from rktpy.log import debug, note
 from rktpy.record import Record
 from rktpy.stage1.kvm import confined
 from rktpy.stage1.kvm.channel import Channel
+from rktpy.stage1.kvm.guest_plan import early_operations
 from rktpy.stage1.kvm.machine import Backends, command
 from rktpy.stage1.kvm.snapshot import copy_memory, open_snapshot, snapshot_key
 
@@ -88,6 +89,7 @@ def _cold(wanted: Wanted, timeout: float = BOOT_TIMEOUT) -> Machine:
     channel = Channel(ours.detach())
     try:
         greeting = channel.hello(timeout)
+        channel.operate(early_operations(), timeout)
     except BaseException:
         kill(pid, pidfd)
         os.close(channel.fd)
@@ -188,6 +190,7 @@ def _make(cache: str, key: str, wanted: Wanted) -> None:
         channel = Channel(ours.fileno())
         try:
             greeting = channel.hello(BOOT_TIMEOUT)
+            channel.operate(early_operations(), BOOT_TIMEOUT)
             monitor = Monitor(control, BOOT_TIMEOUT)
             monitor.call("migrate-set-capabilities", capabilities=_WITHOUT_MEMORY)
             monitor.give("state", devices)

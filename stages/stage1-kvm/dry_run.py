@@ -7,7 +7,7 @@ import os
 from rktpy.isolate.plan import describe_plan, shown
 from rktpy.isolate.root import Root
 from rktpy.stage1.kvm.guest import cache_directory, guest
-from rktpy.stage1.kvm.guest_plan import Rooted, app_root, cgroup_operations, name_files, pod_operations, volumes
+from rktpy.stage1.kvm.guest_plan import Rooted, app_root, cgroup_operations, early_operations, name_files, pod_operations, volumes
 from rktpy.stage1.kvm.limits import app_limits, machine_size
 from rktpy.stage1.kvm.machine import Backends, Shape, command, disks_for
 from rktpy.stage1.kvm.share import Shares
@@ -41,12 +41,12 @@ def print_plan(pod: Pod, mounts: list[tuple[VolumeMount, ...]]) -> None:
     )
     backends = Backends(-1, networks=(-1,) * networks)
     text = [f"{' '.join(command(shape, found, backends, memory_file='/memory'))}\n", describe_plan(shares.operations())]
-    text.append(_shown(pod_operations(pod, found, shape)))
+    text.append(_shown([*early_operations(), *pod_operations(pod, found, shape)]))
     made: set[str] = set()
     for index, (app, chosen) in enumerate(zip(pod.apps, mounts, strict=True)):
         files, score, said = app_limits(app)
         operations = [
-            *app_root(app, Rooted(-1, f"apps/{app.name}.0") if pod.mutable else Rooted(1 + index)),
+            *app_root(app, Rooted(-1, f"apps/{app.name}.0") if pod.mutable else Rooted(1 + index), protect=pod.protect_paths),
             *volumes(app, chosen, places, made),
             *name_files(app, {"hosts": b""}, hosts_only_if_missing=pod.hosts == "default"),
             *cgroup_operations(app, files),

@@ -6,7 +6,7 @@
     /scratch                       the pod's disk: apps/<app>/{upper,work}, volumes/<name>
     /share                         what the host shares: volumes/<number>, apps/<app>
     /apps/<app>/root               the app's root, with the devices, the kernel's files and the volumes in it
-    /kernel/{proc,sys}             what apps see of these: some read-only, some hidden
+    /kernel/{proc,sys}             what apps see of these: some read-only, some hidden; /kernel/open has them as they are
     /names/                        hostname, hosts, resolv.conf
 
 An app's processes are in a mount namespace of their own in which its root is all there is. Hot-path module.
@@ -37,6 +37,7 @@ SCRATCH = "/scratch"
 SHARE = "/share"
 NAMES = "/names"
 _PROC, _SYS = "/kernel/proc", "/kernel/sys"
+_OPEN_PROC, _OPEN_SYS = "/kernel/open/proc", "/kernel/open/sys"
 _CONTROLLERS = "+cpu +memory +pids +io"
 _SAFE = str(c.MS_NOSUID | c.MS_NODEV | c.MS_NOEXEC)
 _ENTROPY = 64
@@ -60,6 +61,23 @@ class Rooted(Record):
     place: str = ""
 
 
+def early_operations() -> list[Operation]:
+    """What is the same for every pod, and is done before a snapshot is made: control groups, loopback, the kernel's files."""
+    operations: list[Operation] = [
+        ("set", "/sys/fs/cgroup/cgroup.subtree_control", _CONTROLLERS),
+        ("mkdir", "", CGROUPS, str(0o755), "0", "0"),
+        ("set", f"{CGROUPS}/cgroup.subtree_control", _CONTROLLERS),
+        ("interface", "lo", "lo", "", "0"),
+    ]
+    for proc, sys in ((_PROC, _SYS), (_OPEN_PROC, _OPEN_SYS)):
+        operations.append(("mount", "", "proc", proc, "proc", _SAFE, ""))
+        operations.append(("mount", "", "sysfs", sys, "sysfs", str(int(_SAFE) | c.MS_RDONLY), ""))
+    operations += [("readonly", _PROC, f"/{path}", "0") for path in READ_ONLY_PROC]
+    operations += [("mask", _PROC, f"/{path}") for path in HIDDEN_PROC]
+    operations += [("mask", _SYS, f"/{path}") for path in HIDDEN_SYS]
+    return operations
+
+
 def pod_operations(pod: Pod, guest: Guest, shape: Shape) -> list[Operation]:
     """What is done once: secrets that a snapshot must not hold, drivers, the pod's own file systems."""
     now = time_ns()
@@ -76,24 +94,12 @@ def pod_operations(pod: Pod, guest: Guest, shape: Shape) -> list[Operation]:
         )
     if shape.shared:
         operations.append(("mount", "", "share", SHARE, "virtiofs", str(c.MS_NODEV), ""))
-    operations += [
-        ("set", "/sys/fs/cgroup/cgroup.subtree_control", _CONTROLLERS),
-        ("mkdir", "", CGROUPS, str(0o755), "0", "0"),
-        ("set", f"{CGROUPS}/cgroup.subtree_control", _CONTROLLERS),
-        ("mount", "", "proc", _PROC, "proc", _SAFE, ""),
-        ("mount", "", "sysfs", _SYS, "sysfs", str(int(_SAFE) | c.MS_RDONLY), ""),
-        ("interface", "lo", "lo", "", "0"),
-        ("write", "", f"{NAMES}/hostname", f"{pod.hostname}\n", str(0o644)),
-    ]
-    if pod.protect_paths:
-        operations += [("readonly", _PROC, f"/{path}", "0") for path in READ_ONLY_PROC]
-        operations += [("mask", _PROC, f"/{path}") for path in HIDDEN_PROC]
-        operations += [("mask", _SYS, f"/{path}") for path in HIDDEN_SYS]
+    operations.append(("write", "", f"{NAMES}/hostname", f"{pod.hostname}\n", str(0o644)))
     return operations
 
 
-def app_root(app: PodApp, rooted: Rooted) -> list[Operation]:
-    """The app's root without its volumes and names."""
+def app_root(app: PodApp, rooted: Rooted, *, protect: bool = True) -> list[Operation]:
+    """The app's root without its volumes and names. ``protect`` keeps some of the kernel's files from it."""
     name, root = app.name, app_directory(app.name)
     operations: list[Operation] = []
     if rooted.disk < 0:
@@ -109,8 +115,8 @@ def app_root(app: PodApp, rooted: Rooted) -> list[Operation]:
             ("mount", "", "overlay", root, "overlay", "0", f"lowerdir={lower},upperdir={upper},workdir={work}"),
         ]
     operations += [
-        ("bind", root, "", _PROC, "/proc", str(c.MS_REC)),
-        ("bind", root, "", _SYS, "/sys", str(c.MS_REC)),
+        ("bind", root, "", _PROC if protect else _OPEN_PROC, "/proc", str(c.MS_REC)),
+        ("bind", root, "", _SYS if protect else _OPEN_SYS, "/sys", str(c.MS_REC)),
         ("mount", root, "dev", "/dev", "tmpfs", str(c.MS_NOSUID | c.MS_STRICTATIME), "mode=755,size=64k,nr_inodes=1m"),
         *[("mknod", root, f"/dev/{node}", str(stat.S_IFCHR | 0o666), str(major), str(minor)) for node, major, minor in _NODES],
         *[("symlink", root, f"/dev/{link}", target) for link, target in _LINKS],

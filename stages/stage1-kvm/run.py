@@ -165,7 +165,9 @@ class _Run:
         specs: list[bytes] = []
         for index, (app, chosen) in enumerate(zip(pod.apps, self._mounts, strict=True)):
             files, score, said = app_limits(app)
-            operations += app_root(app, Rooted(-1, f"apps/{app.name}.0") if self._shared_roots else Rooted(1 + index))
+            operations += app_root(
+                app, Rooted(-1, f"apps/{app.name}.0") if self._shared_roots else Rooted(1 + index), protect=pod.protect_paths
+            )
             operations += volumes(app, chosen, self._places, made)
             operations += name_files(app, contents, hosts_only_if_missing=pod.hosts == "default")
             operations += cgroup_operations(app, files)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rktpy.stage1.kvm.guest import Guest
     from rktpy.stage1.kvm.machine import Shape
 
-_LAYOUT = "1"
+_LAYOUT = "2"
 #: Snapshots that are kept; the ones that were used last.
 _MOST = 6
 _PAGE = 4096

@@ -7,6 +7,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <grp.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,6 +25,8 @@
 #define HANDLERS 32
 /* systemd's status of a program that could not be executed (systemd.exec(5)) */
 #define EXIT_EXEC 203
+/* How long that may take: all else waits meanwhile. */
+#define EXEC_MS 5000
 
 struct spec {
 	char *memory; /* what all strings below are in */
@@ -400,9 +403,21 @@ static void __attribute__((noreturn)) become(const struct spec *spec, char **arg
 pid_t process_start(const struct spec *spec, int number, int after, const struct streams *streams, pid_t beside)
 {
 	char **argv = number < 0 ? spec->argv : (after ? spec->after : spec->before)[number];
-	pid_t pid = fork();
+	int ends[2] = { -1, -1 };
+	pid_t pid;
 
+	if (!beside && pipe2(ends, O_CLOEXEC) < 0)
+		return -1;
+	pid = fork();
 	if (pid == 0)
 		become(spec, argv, streams, beside);
+	if (!beside) {
+		/* Until it has executed its program: before that, whoever enters would find our root where the app's is to be. */
+		struct pollfd wait = { ends[0], 0, 0 };
+
+		close(ends[1]);
+		poll(&wait, 1, EXEC_MS);
+		close(ends[0]);
+	}
 	return pid;
 }
