@@ -163,7 +163,7 @@ def serving(rktpy: Rktpy, directory: Path, *flags: str) -> Iterator[str]:
             yield uuid_file.read_text()
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
 
 
 def answer(address: str, port: int) -> str:

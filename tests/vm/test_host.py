@@ -78,7 +78,7 @@ def test_it_ends_when_the_time_is_up() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=900,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (124, "up\n", "vm: still running after 3 seconds\n")
@@ -90,7 +90,7 @@ def test_status_and_output_are_the_commands() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=900,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (7, "out\nsystemd\n", "err\n")
