@@ -16,7 +16,7 @@ demo=yes
 [ "$(id -u)" = 0 ] || { echo "install.sh: must be run as root" >&2; exit 1; }
 
 packages="python3 python3-venv python3-dev gcc libc6-dev libsystemd-dev pkg-config gnupg gpgv ca-certificates busybox-static
-    systemd containernetworking-plugins iptables"
+    systemd containernetworking-plugins iptables qemu-system-x86 qemu-system-common linux-image-cloud-amd64 erofs-utils e2fsprogs"
 missing=
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
@@ -49,6 +49,14 @@ for kind in system user; do
     "$python" "$here/rktpy/launcher.py" --generator="$prefix/bin/rktpy" \
         "$prefix/lib/systemd/$kind-generators/rktpy-$kind-generator" "$python" "$site"
 done
+# The low-level runtime: the program that starts it where it could be built, else its script.
+"$python" -IS -X no_debug_ranges "$site/rktpy/oci/bundle.py" "$site/rktpy/oci/__pycache__"
+chmod 755 "$site/rktpy/oci/rktpy-oci"
+if [ -x "$site/rktpy/oci/launch" ]; then
+    ln -sf "$site/rktpy/oci/launch" "$prefix/bin/rktpy-oci"
+else
+    ln -sf "$site/rktpy/oci/rktpy-oci" "$prefix/bin/rktpy-oci"
+fi
 # Not enabled: they are there for "systemctl enable --now rktpy-gc.timer rktpy-image-gc.timer" and the like.
 mkdir -p "$prefix/lib/systemd/system"
 for unit in "$here"/init/systemd/*; do

@@ -17,8 +17,8 @@ python=/usr/bin/python3
 packages="python3 python3-venv python3-dev gcc libc6-dev libsystemd-dev pkg-config gnupg gpgv ca-certificates busybox-static
     skopeo umoci podman buildah runc crun conmon docker-registry apache2-utils openssl mmdebstrap iproute2 zstd xz-utils bzip2 attr libcap2-bin
     strace shellcheck groff git tar util-linux mount tzdata procps e2fsprogs curl containernetworking-plugins iptables
-    systemd systemd-container dbus systemd-journal-remote zsh fish debhelper apparmor
-        python3-pip python3-networkx python3-gnupg python3-systemd"
+    systemd systemd-container dbus systemd-journal-remote containerd zsh fish debhelper apparmor
+    python3-pip python3-networkx python3-gnupg python3-systemd"
 if [ "${1:-}" = --packages ]; then
     # shellcheck disable=SC2086  # a list of words
     printf '%s\n' $packages
@@ -26,8 +26,8 @@ if [ "${1:-}" = --packages ]; then
 fi
 if [ "$(id -u)" = 0 ]; then
     missing=
-    # What the test host in QEMU (tests/vm) needs here, and not inside.
-    for package in $packages qemu-system-x86 qemu-utils; do
+    # What virtual machines need: the test host (tests/vm), and pods of stage1-kvm, which are not tested inside it.
+    for package in $packages qemu-system-x86 qemu-system-common qemu-utils linux-image-cloud-amd64 erofs-utils cpio; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
     done
     if [ -n "$missing" ]; then
@@ -55,4 +55,10 @@ fi
 if [ "$#" = 0 ]; then
     set -- tests
 fi
+case " $* " in
+*" tests "* | *" tests/vm"*)
+    # The test host's image is made of Debian's packages; the sandbox has no network.
+    [ "$(id -u)" != 0 ] || "$venv/bin/python" -m tests.vm build || echo "test.sh: the test host could not be built" >&2
+    ;;
+esac
 exec "$venv/bin/python" tests/sandbox.py "$venv/bin/python" -m pytest -n 2 --dist loadfile -q "$@"

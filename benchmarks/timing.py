@@ -38,6 +38,8 @@ class Contender:
     times: list[float] = field(default_factory=list)
     rss: list[int] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
+    """Seconds of processor time, of it and of what it waited for."""
+    cpu: list[float] = field(default_factory=list)
     """Seconds of the processor that each run took, which vary less than the time on a machine that is shared."""
     started: int = 0
     """When the last run was started, in nanoseconds of CLOCK_REALTIME."""
@@ -46,6 +48,7 @@ class Contender:
         """Forget the runs so far."""
         self.times.clear()
         self.rss.clear()
+        self.cpu.clear()
         self.cpu.clear()
 
     def once(self) -> None:
@@ -68,6 +71,7 @@ class Contender:
         process.returncode = os.waitstatus_to_exitcode(status)
         process.stderr.close()
         self.rss.append(usage.ru_maxrss)
+        self.cpu.append(usage.ru_utime + usage.ru_stime)
         self.cpu.append(usage.ru_utime + usage.ru_stime)
         if process.returncode != self.status:
             raise SystemExit(f"{self.name}: exit status {process.returncode}\n{argv}\n{message.decode(errors='replace')}")

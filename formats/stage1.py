@@ -27,6 +27,7 @@ APP_ADD = "coreos.com/rkt/stage1/app/add"
 APP_RM = "coreos.com/rkt/stage1/app/rm"
 APP_START = "coreos.com/rkt/stage1/app/start"
 APP_STOP = "coreos.com/rkt/stage1/app/stop"
+EXPORT = "rktpy.io/stage1/export"  # optional: roots that stage0 cannot read itself
 INTERFACE_VERSION = "coreos.com/rkt/stage1/interface-version"
 
 # The interface version from which on an argument of an entry point may be passed.

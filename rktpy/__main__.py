@@ -33,6 +33,11 @@ def main(argv: list[str]) -> int:
     set_debug(False)
     try:
         try:
+            if argv[:1] == ["oci"]:
+                # The flags that follow are not ours to read.
+                from rktpy.oci.main import main as low_level
+
+                return low_level(argv[1:])
             arguments = parse(argv)
             command = arguments.command
             return _run(arguments)
@@ -114,8 +119,9 @@ def console() -> None:
     gc.set_threshold(50_000, 20, 20)
     status = main(sys.argv[1:])
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # pyright: ignore[reportUnnecessaryComparison]
+                stream.flush()
     except OSError:
         status = status or _OUTPUT_CLOSED
     # Nothing is left to be done, and taking the interpreter apart would take some milliseconds more.

@@ -63,7 +63,7 @@ def need_tool(name: str) -> str:
 class Rktpy:
     """The command under test, in a data and configuration directory of its own.
 
-    With ``stage1`` its pods are those of fly, of systemd or of an OCI runtime (``oci``: runc; ``oci:NAME``), and a test can say
+    With ``stage1`` its pods are those of fly, kvm, systemd or of an OCI runtime (``oci``: runc; ``oci:NAME``), and a test can say
     the same of all: a pod that has networks gets none unless the test names one, and its output is given without what stands
     before each line, whose form is checked.
     """
@@ -75,9 +75,9 @@ class Rktpy:
         self.system = directory / "system"
         self.stage1 = stage1
         configured = {}
-        if stage1 == "fly":
-            # As a machine is configured that ran rkt with fly; systemd is what one gets without configuration.
-            configured = {"location": "/usr/lib/rkt/stage1-images/stage1-fly.aci"}
+        if stage1 in ("fly", "kvm"):
+            # As a machine is configured that ran rkt with these; systemd is what one gets without configuration.
+            configured = {"location": f"/usr/lib/rkt/stage1-images/stage1-{stage1}.aci"}
         elif stage1.startswith("oci"):
             configured = {"ociRuntime": stage1.partition(":")[2] or "runc"}
         if configured:
@@ -119,7 +119,7 @@ class Rktpy:
         """The status with which ``run`` ends when a signal kills the app: fly's app is the process itself, conmon adds 128."""
         if self.stage1.startswith("oci"):
             return 128 + number
-        return number if self.stage1 == "systemd" else -number
+        return -number if self.stage1 == "fly" else number
 
 
 def _runs(args: tuple[str, ...]) -> bool:
@@ -145,9 +145,32 @@ def stage1(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def rktpy(launcher: Path, tmp_path: Path, stage1: str) -> Rktpy:
+def rktpy(request: pytest.FixtureRequest, launcher: Path, tmp_path: Path, stage1: str) -> Rktpy:
     """The command, with an empty store."""
-    return Rktpy(launcher, tmp_path, stage1)
+    made = Rktpy(launcher, tmp_path, stage1)
+    if stage1 == "kvm":
+        add_guest(made, request.getfixturevalue("guest_cache"))
+    return made
+
+
+def add_guest(rktpy: Rktpy, cache: Path) -> None:
+    """Give the command what stage1-kvm has built before: guest, accelerator, snapshots. None of it is ever written to again."""
+    rktpy.data.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "-al", str(cache), f"{rktpy.data}/stage1-kvm"], check=True)
+
+
+@pytest.fixture(scope="session")
+def guest_cache(launcher: Path, busybox_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What stage1-kvm builds at its first run, once for all tests; the accelerator is found by trying."""
+    need_tool("qemu-system-x86_64")
+    need_tool("mkfs.erofs")
+    first = Rktpy(launcher, tmp_path_factory.mktemp("guest"))
+    first.stage1 = "kvm"
+    image = str(busybox_images / "busybox.aci")
+    run = ("--insecure-options=image", "run", "--stage1=kvm", image, "--exec=/bin/true")
+    first(*run, timeout=120)
+    first(*run, image, "--name=second", "--exec=/bin/true", timeout=120)  # a larger machine
+    return first.data / "stage1-kvm"
 
 
 @pytest.fixture(scope="session")

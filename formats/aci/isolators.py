@@ -17,7 +17,7 @@ from rktpy.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 CPU_NAME = "resource/cpu"
@@ -441,3 +441,8 @@ def effective_capabilities(isolators: tuple[Isolator, ...]) -> tuple[str, ...]:
     if retained:
         return tuple(retained)
     return tuple([name for name in DEFAULT_CAPABILITIES if name not in removed])
+
+
+def last_of_each(isolators: Iterable[Isolator]) -> tuple[Isolator, ...]:
+    """Of several isolators of a name the last one counts, as in rkt."""
+    return tuple({isolator.name: isolator for isolator in isolators}.values())

@@ -22,6 +22,8 @@ COSIGN_PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
 DSSE_ENVELOPE = "application/vnd.dsse.envelope.v1+json"
 COSIGN_LAYERS = (COSIGN_PAYLOAD, DSSE_ENVELOPE)
 COSIGN_SIGNATURE = "dev.cosignproject.cosign/signature"
+#: What a plain signature of an image attests in a bundle: nothing but that (the type of an in-toto predicate).
+COSIGN_SIGN = "https://sigstore.dev/cosign/sign/v1"
 #: The suffixes of cosign's tags that are looked at: signatures and attestations.
 SIGNATURES = "sig"
 ATTESTATIONS = "att"

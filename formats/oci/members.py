@@ -172,3 +172,24 @@ def refuse_lookalikes(doc: dict[str, Any], known: tuple[str, ...], what: str) ->
             for candidate in known:
                 if candidate.lower() == lowered:
                     raise FormatError(what, name, f"is not the name of a member; it must be spelt {candidate!r}")
+
+
+def integer(doc: dict[str, Any], name: str, what: str, path: str, low: int, high: int) -> int | None:
+    """An integer member from ``low`` to ``high``, None when absent."""
+    value = doc.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise FormatError(what, join(path, name), "must be an integer")
+    if not low <= value <= high:
+        raise FormatError(what, join(path, name), f"must be between {low} and {high}")
+    return value
+
+
+def objects(doc: dict[str, Any], name: str, what: str, path: str) -> list[tuple[dict[str, Any], str]]:
+    """The objects of a list member, each with its JSON path; empty when absent."""
+    value = items(doc, name, what, path)
+    if value is None:
+        return []
+    inner = join(path, name)
+    return [(checked_object(item, what, f"{inner}[{number}]"), f"{inner}[{number}]") for number, item in enumerate(value)]

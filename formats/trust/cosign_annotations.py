@@ -8,11 +8,12 @@ Hot-path module.
 from __future__ import annotations
 
 from rktpy.formats import jsondoc
+from rktpy.formats.oci.artifacts import COSIGN_SIGNATURE
 from rktpy.formats.trust.fields import Fields
 from rktpy.formats.trust.rekor_entry import MAX_BODY
 from rktpy.record import Record
 
-SIGNATURE = "dev.cosignproject.cosign/signature"
+SIGNATURE = COSIGN_SIGNATURE
 CERTIFICATE = "dev.sigstore.cosign/certificate"
 CHAIN = "dev.sigstore.cosign/chain"
 REKOR_BUNDLE = "dev.sigstore.cosign/bundle"

@@ -19,7 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-MEDIA_TYPE = "application/vnd.dsse.envelope.v1+json"
 #: The payload type of in-toto statements.
 IN_TOTO = "application/vnd.in-toto+json"
 MAX_PAYLOAD = 4 << 20

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 TYPE_V1 = "https://in-toto.io/Statement/v1"
 TYPE_V01 = "https://in-toto.io/Statement/v0.1"
-#: The predicate type of a plain signature of an image, which says nothing but that.
-COSIGN_SIGN = "https://sigstore.dev/cosign/sign/v1"
 MAX_SUBJECTS = 1024
 MAX_DIGESTS = 32
 

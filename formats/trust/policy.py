@@ -12,7 +12,7 @@ from rktpy.errors import FormatError
 from rktpy.formats import jsondoc
 from rktpy.formats.trust.members import Members, join
 from rktpy.formats.trust.policy_requirements import parse_requirement
-from rktpy.formats.trust.scopes import ACI, TRANSPORTS, scope_problem
+from rktpy.formats.trust.scopes import ACI, DOCKER, TRANSPORTS, scope_problem
 from rktpy.record import Record
 
 TYPE_CHECKING = False
@@ -26,10 +26,15 @@ MAX_SIZE = 4 << 20
 
 
 class Policy(Record):
-    """A whole policy. ``transports`` has the requirements by transport and scope; ``default`` counts for what is not in there."""
+    """A whole policy. ``transports`` has the requirements by transport and scope; ``default`` counts for what is not in there.
+
+    ``dead`` tells of scopes of ``docker`` that can never match. containers/image takes them, so they are no errors; but whoever
+    wrote them believes that images are judged by them.
+    """
 
     default: tuple[Requirement, ...]
     transports: dict[str, dict[str, tuple[Requirement, ...]]]
+    dead: tuple[str, ...] = ()
 
 
 def parse_policy(data: bytes, what: str) -> Policy:
@@ -39,13 +44,14 @@ def parse_policy(data: bytes, what: str) -> Policy:
     document = Members(jsondoc.parse(data, what), what, "")
     default = _requirements(document.take("default"), what, "default", "")
     transports: dict[str, dict[str, tuple[Requirement, ...]]] = {}
+    dead: list[str] = []
     if document.has("transports"):
-        transports = _transports(document.take("transports"), what)
+        transports = _transports(document.take("transports"), what, dead)
     document.end()
-    return Policy(default, transports)
+    return Policy(default, transports, tuple(dead))
 
 
-def _transports(value: Any, what: str) -> dict[str, dict[str, tuple[Requirement, ...]]]:
+def _transports(value: Any, what: str, dead: list[str]) -> dict[str, dict[str, tuple[Requirement, ...]]]:
     transports: dict[str, dict[str, tuple[Requirement, ...]]] = {}
     for transport, scopes in _members(value, what, "transports").items():
         path = join("transports", transport)
@@ -54,7 +60,9 @@ def _transports(value: Any, what: str) -> dict[str, dict[str, tuple[Requirement,
         read: dict[str, tuple[Requirement, ...]] = {}
         for scope, requirements in _members(scopes, what, path).items():
             problem = scope_problem(transport, scope)
-            if problem:
+            if problem and transport == DOCKER and scope.isprintable():
+                dead.append(f"{join(path, scope)} can never match: {problem}")
+            elif problem:
                 raise FormatError(what, join(path, scope), f"is no scope: {problem}")
             read[scope] = _requirements(requirements, what, join(path, scope), transport)
         transports[transport] = read

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from rktpy.errors import UsageError
 from rktpy.formats.oci.image_name import parse_image_name
-from rktpy.formats.trust.fulcio_claims import claim_number
 from rktpy.formats.trust.members import Members, join, shown
 from rktpy.formats.trust.requirements import (
     PKI,
@@ -134,6 +133,8 @@ def _keyless(members: Members) -> Keyless:
     subject.end()
     claims: list[tuple[str, TextMatch]] = []
     if members.has("claims"):
+        from rktpy.formats.trust.fulcio_claims import claim_number
+
         given = members.take("claims")
         table = Members(given, members.what, f"{members.path}.claims")
         if not given:

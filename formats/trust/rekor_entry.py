@@ -1,7 +1,7 @@
 """Entries of the Rekor transparency log: what their bodies say was signed, by whom, and over what.
 
-Rekor's ``pkg/types``: hashedrekord 0.0.1, dsse 0.0.1, intoto 0.0.2; Rekor 2's ``hashedrekord.proto``: hashedrekord 0.0.2. The
-body is what the log's hashes are over, so it is read strictly: a member that is not known is an error.
+Rekor's ``pkg/types``: hashedrekord 0.0.1, dsse 0.0.1, intoto 0.0.1 and 0.0.2; Rekor 2's ``hashedrekord.proto``: hashedrekord
+0.0.2. The body is what the log's hashes are over, so it is read strictly: a member that is not known is an error.
 
 Cold-path module.
 """
@@ -24,6 +24,8 @@ _MAX_VERIFIER = 64 << 10
 ARTIFACT = "artifact"
 #: The digest is of the payload inside a DSSE envelope.
 ENVELOPE_PAYLOAD = "payload"
+#: The digest is of the JSON of a DSSE envelope, byte for byte, so that it covers the signature.
+ENVELOPE = "envelope"
 
 _HASHES = {"sha256": 32, "sha384": 48, "sha512": 64}
 _HASHES_V2 = {"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
@@ -33,7 +35,7 @@ class RekorBody(Record):
     """What an entry binds together.
 
     ``verifier`` is the DER of the public key or certificate, ``certificate`` says which. ``digest`` (``sha256:…``) is that of the
-    ``covers`` (:data:`ARTIFACT` or :data:`ENVELOPE_PAYLOAD`).
+    ``covers`` (:data:`ARTIFACT`, :data:`ENVELOPE_PAYLOAD` or :data:`ENVELOPE`; with the last, ``signature`` is empty).
     """
 
     kind: str
@@ -109,7 +111,17 @@ def _dsse(top: Fields, kind: str, version: str) -> RekorBody:
     return RekorBody(kind, version, signature, verifier, certificate, ENVELOPE_PAYLOAD, digest)
 
 
-def _intoto(top: Fields, kind: str, version: str) -> RekorBody:
+def _intoto_1(top: Fields, kind: str, version: str) -> RekorBody:
+    spec = top.inside("spec", ("content", "publicKey"))
+    content = spec.inside("content", ("hash", "payloadHash"))
+    if content.has("payloadHash"):
+        _digest(content.inside("payloadHash", ("algorithm", "value")))
+    verifier, certificate = _pem_verifier(spec, "publicKey")
+    digest = _digest(content.inside("hash", ("algorithm", "value")))
+    return RekorBody(kind, version, b"", verifier, certificate, ENVELOPE, digest)
+
+
+def _intoto_2(top: Fields, kind: str, version: str) -> RekorBody:
     content = top.inside("spec", ("content",)).inside("content", ("envelope", "hash", "payloadHash"))
     _digest(content.inside("hash", ("algorithm", "value")))
     envelope = content.inside("envelope", ("payloadType", "signatures"))
@@ -130,7 +142,8 @@ _READERS = {
     ("hashedrekord", "0.0.1"): _hashedrekord,
     ("hashedrekord", "0.0.2"): _hashedrekord_2,
     ("dsse", "0.0.1"): _dsse,
-    ("intoto", "0.0.2"): _intoto,
+    ("intoto", "0.0.1"): _intoto_1,
+    ("intoto", "0.0.2"): _intoto_2,
 }
 
 

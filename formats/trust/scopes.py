@@ -1,6 +1,6 @@
 """What may stand as a scope below a transport of policy.json (containers-policy.json(5), "Supported transports").
 
-A scope that can never match is refused: an image would be judged by a more general rule than the author of the policy believes.
+A scope that can never match is a problem: an image is then judged by a more general rule than the author of the policy believes.
 
 Hot-path module.
 """

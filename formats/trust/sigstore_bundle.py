@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from rktpy.errors import FormatError
 from rktpy.formats import jsondoc
+from rktpy.formats.oci.artifacts import BUNDLE_TYPE
 from rktpy.formats.oci.members import join, shown
 from rktpy.formats.trust.cosign_annotations import MAX_TIMESTAMP
 from rktpy.formats.trust.dsse import MAX_SIGNATURE, Envelope, envelope_from_dict
@@ -20,9 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _BASE = "application/vnd.dev.sigstore.bundle+json;version="
-VERSIONS = {MEDIA_TYPE: 3, f"{_BASE}0.1": 1, f"{_BASE}0.2": 2, f"{_BASE}0.3": 3}
+VERSIONS = {BUNDLE_TYPE: 3, f"{_BASE}0.1": 1, f"{_BASE}0.2": 2, f"{_BASE}0.3": 3}
 """The media types that are read, and the minor version that each stands for."""
 
 MAX_SIZE = 8 << 20
@@ -200,4 +200,4 @@ def _message(fields: Fields) -> MessageSignature:
 
 def with_key(content: dict[str, Any], hint: str) -> dict[str, Any]:
     """The JSON form of a bundle of version 0.3 by a key: ``content`` has ``dsseEnvelope`` or ``messageSignature``."""
-    return {"mediaType": MEDIA_TYPE, "verificationMaterial": {"publicKey": {"hint": hint}}, **content}
+    return {"mediaType": BUNDLE_TYPE, "verificationMaterial": {"publicKey": {"hint": hint}}, **content}

@@ -10,12 +10,15 @@ import os
 import stat
 from struct import pack
 
-from rktpy.cgroup.limits import Outcome
 from rktpy.cgroup.subtree import Subtree, write
 from rktpy.errors import describe
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from rktpy.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktpy.cgroup.limits import Outcome
 
 _ANY = -1
 _ACCESS = {"m": 1, "r": 2, "w": 4}  # BPF_DEVCG_ACC_MKNOD and its fellows
@@ -23,12 +26,16 @@ _KINDS = {"b": 1, "c": 2}  # BPF_DEVCG_DEV_BLOCK, _CHAR
 
 
 class DeviceRule(Record):
-    """Devices that may be used. ``kind``: ``c``, ``b``, or ``a`` for both; a number of -1 is any; ``access`` of ``rwm``."""
+    """Devices that may be used, or with ``allow`` false may not.
+
+    ``kind``: ``c``, ``b``, or ``a`` for both; a number of -1 is any; ``access`` of ``rwm``.
+    """
 
     kind: str
     major: int = _ANY
     minor: int = _ANY
     access: str = "rwm"
+    allow: bool = True
 
     def __str__(self) -> str:
         major, minor = ("*" if number == _ANY else str(number) for number in (self.major, self.minor))
@@ -63,6 +70,8 @@ def rules_for(paths: tuple[str, ...]) -> tuple[DeviceRule, ...]:
 
 def limit_devices(subtree: Subtree, rules: tuple[DeviceRule, ...]) -> Outcome:
     """Let the processes of the subtree use the devices of ``rules`` and no others. What is not possible is in the outcome."""
+    from rktpy.cgroup.limits import Outcome
+
     group = subtree.group("devices")
     try:
         if group is not None:
@@ -76,7 +85,40 @@ def limit_devices(subtree: Subtree, rules: tuple[DeviceRule, ...]) -> Outcome:
     return Outcome("devices")
 
 
+def set_device_rules(subtree: Subtree, rules: tuple[DeviceRule, ...]) -> None:
+    """Nothing but what ``rules`` say, the later ones before the earlier. Raises OSError.
+
+    A group without a devices controller, on v1 as on v2, is none of the container's.
+    """
+    group = subtree.group("devices")
+    if group is not None:
+        _write_rules(group.directory, rules)
+        return
+    for group in subtree.groups:
+        if group.version == 2:
+            _limit_v2(group.entrance, rules)
+
+
+def _write_rules(directory: str, rules: tuple[DeviceRule, ...]) -> None:
+    flags = os.O_WRONLY | os.O_CLOEXEC
+    deny, allow = os.open(f"{directory}/devices.deny", flags), os.open(f"{directory}/devices.allow", flags)
+    try:
+        os.write(deny, b"a")
+        for rule in rules:
+            if rule.kind == "a" and rule.major == rule.minor == _ANY and rule.access == "rwm":
+                os.write(allow if rule.allow else deny, b"a")
+                continue
+            # "a" with numbers means nothing to the kernel but everything.
+            for kind in ("b", "c") if rule.kind == "a" else (rule.kind,):
+                os.write(allow if rule.allow else deny, str(rule.replace(kind=kind)).encode())
+    finally:
+        os.close(deny)
+        os.close(allow)
+
+
 def _limit_v1(directory: str, rules: tuple[DeviceRule, ...]) -> Outcome:
+    from rktpy.cgroup.limits import Outcome
+
     write(f"{directory}/devices.deny", "a")
     refused: list[str] = []
     for rule in rules:
@@ -103,12 +145,15 @@ def _limit_v2(directory: str, rules: tuple[DeviceRule, ...]) -> None:
 
 
 # Codes of instructions (the kernel's bpf/standardization/instruction-set).
-_LOAD_WORD, _COPY, _SHIFT_RIGHT, _AND, _SET, _JUMP_UNLESS, _EXIT = 0x61, 0xBF, 0x77, 0x57, 0xB7, 0x55, 0x95
+_LOAD_WORD, _COPY, _SHIFT_RIGHT, _AND, _SET, _JUMP_IF, _JUMP_UNLESS, _EXIT = 0x61, 0xBF, 0x77, 0x57, 0xB7, 0x15, 0x55, 0x95
 _RESULT, _CONTEXT, _KIND, _WANTED, _MAJOR, _MINOR, _SCRATCH = range(7)
 
 
 def device_program(rules: tuple[DeviceRule, ...]) -> bytes:
-    """The program that says yes (1) to an access that one of ``rules`` allows entirely, else no (0)."""
+    """The program that says yes (1) to an access all of whose ways are allowed, else no (0).
+
+    The last rule that names a device and a way decides about that way, as on v1. Without any the answer is no.
+    """
     program = [
         _instruction(_LOAD_WORD, _KIND, _CONTEXT, 0),  # access << 16 | kind
         _instruction(_LOAD_WORD, _MAJOR, _CONTEXT, 4),
@@ -117,19 +162,27 @@ def device_program(rules: tuple[DeviceRule, ...]) -> bytes:
         _instruction(_SHIFT_RIGHT, _WANTED, value=16),
         _instruction(_AND, _KIND, value=0xFFFF),
     ]
-    for rule in rules:
+    for rule in reversed(rules):
         tests: list[tuple[int, int]] = []
         if rule.kind != "a":
             tests.append((_KIND, _KINDS[rule.kind]))
         tests += [(register, value) for register, value in ((_MAJOR, rule.major), (_MINOR, rule.minor)) if value != _ANY]
-        forbidden = sum(bit for letter, bit in _ACCESS.items() if letter not in rule.access)
-        before = [_instruction(_COPY, _SCRATCH, _WANTED), _instruction(_AND, _SCRATCH, value=forbidden)] if forbidden else []
-        tests += [(_SCRATCH, 0)] if forbidden else []
-        program += before
+        named = sum(bit for letter, bit in _ACCESS.items() if letter in rule.access)
+        answer = [_instruction(_SET, _RESULT, value=1 if rule.allow else 0), _instruction(_EXIT)]
+        if rule.allow:
+            # These ways are settled; yes when none is left.
+            body = [_instruction(_AND, _WANTED, value=7 & ~named), _instruction(_JUMP_UNLESS, _WANTED, offset=2), *answer]
+        else:
+            body = [
+                _instruction(_COPY, _SCRATCH, _WANTED),
+                _instruction(_AND, _SCRATCH, value=named),
+                _instruction(_JUMP_IF, _SCRATCH, offset=2),
+                *answer,
+            ]
         for number, (register, value) in enumerate(tests):
-            to_next_rule = len(tests) - number - 1 + 2
+            to_next_rule = len(tests) - number - 1 + len(body)
             program.append(_instruction(_JUMP_UNLESS, register, offset=to_next_rule, value=value))
-        program += [_instruction(_SET, _RESULT, value=1), _instruction(_EXIT)]
+        program += body
     program += [_instruction(_SET, _RESULT, value=0), _instruction(_EXIT)]
     return b"".join(program)
 

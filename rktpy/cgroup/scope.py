@@ -58,18 +58,38 @@ def slice_of(unit: str) -> str:
 
 def call(name: str, description: str, pid: int, slice_: str, limits: list[tuple[str, str, str]]) -> list[str]:
     """The arguments of busctl(1). ``limits`` are of the unit; the pod's own are set by us below the scope."""
-    properties = [
+    return start_call(name, description, pid, slice_, limits)
+
+
+def start_call(name: str, description: str, pid: int, slice_name: str, extra: list[tuple[str, str, str]]) -> list[str]:
+    """The arguments of busctl(1) that start a scope with ``pid`` in it; ``extra`` are properties: name, type, value."""
+    properties: list[tuple[str, ...]] = [
         ("Description", "s", description),
-        ("Slice", "s", slice_),
+        ("Slice", "s", slice_name),
         ("Delegate", "b", "true"),
         ("PIDs", "au", "1", str(pid)),
-        *limits,
         ("CollectMode", "s", "inactive-or-failed"),
+        *extra,
     ]
+    if not any(one[0] == "TasksMax" for one in extra):
+        properties.append(("TasksMax", "t", str(2**64 - 1)))
     arguments = [*BUSCTL, "call", *_DESTINATION, "StartTransientUnit", "ssa(sv)a(sa(sv))", name, "fail", str(len(properties))]
     for one in properties:
         arguments += one
     return [*arguments, "0"]
+
+
+def stop_call(name: str) -> list[str]:
+    """The arguments of busctl(1) that stop a unit."""
+    return [*BUSCTL, "call", *_DESTINATION, "StopUnit", "ss", name, "replace"]
+
+
+def change_call(name: str, properties: list[tuple[str, str, str]]) -> list[str]:
+    """The arguments of busctl(1) that change properties of a unit until the next boot."""
+    arguments = [*BUSCTL, "call", *_DESTINATION, "SetUnitProperties", "sba(sv)", name, "true", str(len(properties))]
+    for one in properties:
+        arguments += one
+    return arguments
 
 
 def run_program(argv: list[str]) -> str:

@@ -133,6 +133,11 @@ class Subtree(Record):
         deadline = time.monotonic() + _PATIENCE
         me = os.getpid()
         for group in self.groups:
+            try:
+                os.rmdir(group.directory)
+                continue
+            except OSError:
+                pass  # not there, not empty, groups below
             top = group.entrance if but_own and group.leaf and me in _processes(group.directory) else group.directory
             while True:
                 busy = _remove(top)
@@ -141,6 +146,21 @@ class Subtree(Record):
                 if time.monotonic() > deadline:
                     raise OSError(busy.errno or EBUSY, os.strerror(busy.errno or EBUSY), top)
                 time.sleep(0.005)  # a dying process leaves its group a moment after it is gone from the lists
+
+    def remove_or_kill(self) -> None:
+        """Remove the groups; what still runs in them is killed before. Raises OSError, TimeoutError."""
+        left: list[Group] = []
+        for group in self.groups:
+            try:
+                os.rmdir(group.directory)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                left.append(group)
+        if left:
+            rest = Subtree(tuple(left))
+            rest.kill()
+            rest.remove()
 
     def to_text(self) -> str:
         """One line per group, for the pod's directory: version, controllers, path, directory, leaf if any, separated by tabs."""

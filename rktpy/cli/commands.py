@@ -261,6 +261,15 @@ the socket /run/rktpy/metadata-svc.sock, and their apps find the service by the 
         root=True,
     ),
     Command(
+        ("oci",),
+        "oci [FLAG...] COMMAND [ARGUMENT...]",
+        "Run a command of the low-level runtime",
+        """The same as the program rktpy-oci: one container of one bundle, with runc's commands and flags. Flags that follow are
+those of rktpy-oci; its exit statuses are runc's.""",
+        first=True,
+        added=True,
+    ),
+    Command(
         ("prepare",),
         "prepare [--volume=NAME,kind=host,...] [--mount volume=NAME,target=PATH] [--quiet] IMAGE [-- ARGUMENT...[---]]...",
         "Prepare a pod to be run later",

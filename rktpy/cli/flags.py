@@ -60,7 +60,7 @@ EXPLAIN: tuple[Flag, ...] = (("explain", "bool", "false", "show on standard erro
 
 STAGE1: tuple[Flag, ...] = (
     ("oci-runtime", "string", "", "OCI runtime for the pod, by name or path (runc, crun ...); chooses --stage1=oci"),
-    ("stage1", "stage1", "", "stage1 that comes with rktpy, by its short name (systemd, fly, oci)"),
+    ("stage1", "stage1", "", "stage1 that comes with rktpy, by its short name (systemd, fly, oci, kvm)"),
     ("stage1-from-dir", "stage1", "", "file name of a stage1 image in the stage1 images directory"),
     ("stage1-hash", "stage1", "", "ID of a stored stage1 image"),
     ("stage1-name", "stage1", "", "name of a stage1 image, found in the store or by discovery"),

@@ -182,6 +182,7 @@ OpenPGP signature in a lookaside storage), cosign (under the tag of cosign's old
             ("predicate-type", "string", "", "type of what is attested, a URI"),
             ("push", "bool", "false", "push the signatures to the registry"),
             ("reference", "string", "", "docker://HOST/NAME[:TAG] to sign the image for; where it was fetched from if empty"),
+            ("timestamp-url", "string", "", "URL of the RFC 3161 authority that stamps a notation signature with the time"),
             ("type", "string", "", "kinds of signatures, separated by commas: asc, simple, cosign, bundle, notation"),
         ),
         added=True,

@@ -40,6 +40,7 @@ def run(arguments: Arguments) -> int:
         expiry=arguments.duration("expiry") // _SECOND,
         predicate=arguments.text("predicate"),
         predicate_type=arguments.text("predicate-type"),
+        timestamp_url=arguments.text("timestamp-url"),
         push=arguments.switch("push"),
     )
     with Store(g.data_dir) as store:

@@ -57,29 +57,33 @@ def write_signature(base: str, repository: str, digest: str, data: bytes) -> str
     """
     if not base.startswith("file://"):
         raise UsageError(f"signatures cannot be written to {base}: only to a file URL (see lookaside-staging in registries.d)")
-    number = 0
-    while True:
-        number += 1
-        path = _path(signature_url(base, repository, digest, number))
+    directory = os.path.dirname(_path(signature_url(base, repository, digest, 1)))
+    temporary = f"{directory}/.new-{os.urandom(6).hex()}"
+    try:
+        os.makedirs(directory, 0o755, exist_ok=True)
+        with open(temporary, "xb") as file:
+            try:
+                file.write(data)
+                file.flush()
+                os.fchmod(file.fileno(), 0o644)
+                os.fsync(file.fileno())
+                return _link(temporary, directory)
+            finally:
+                os.unlink(temporary)
+    except OSError as error:
+        raise FetchError(f"cannot write a signature to {directory}") from error
+
+
+def _link(temporary: str, directory: str) -> str:
+    """Give a complete file the first free name. A link never takes the place of another file. Raises OSError, FetchError."""
+    for number in range(1, MAX_COUNT + 1):
+        path = f"{directory}/signature-{number}"
         try:
-            os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-            # A link makes the file appear with all its bytes, and never in the place of another.
-            temporary = f"{os.path.dirname(path)}/.new-{os.getpid()}"
-            with open(temporary, "xb") as file:
-                try:
-                    file.write(data)
-                    file.flush()
-                    os.fchmod(file.fileno(), 0o644)
-                    os.fsync(file.fileno())
-                    os.link(temporary, path)
-                finally:
-                    os.unlink(temporary)
-            return path
+            os.link(temporary, path)
         except FileExistsError:
-            if number > MAX_COUNT:
-                raise FetchError(f"cannot add a signature to {os.path.dirname(path)}: there are {MAX_COUNT} already") from None
-        except OSError as error:
-            raise FetchError(f"cannot write a signature to {path}") from error
+            continue
+        return path
+    raise FetchError(f"cannot add a signature to {directory}: there are {MAX_COUNT} already")
 
 
 def signature_url(base: str, repository: str, digest: str, number: int) -> str:

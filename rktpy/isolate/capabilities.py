@@ -1,28 +1,17 @@
-"""Capabilities by name and number, and the sets that an app gets.
+"""The sets of capabilities that an app gets.
 
-Numbers as in the kernel's ``include/uapi/linux/capability.h``; names as in capabilities(7). Hot-path module.
+Hot-path module.
 """
 
 from __future__ import annotations
 
 from rktpy.formats.aci.isolators import CapsRemove, CapsRetain, effective_capabilities
+from rktpy.isolate.capability_numbers import NUMBERS, SETPCAP, SYS_ADMIN, SYS_RESOURCE
 from rktpy.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.formats.aci.isolators import Isolator
-
-_NAMES = (
-    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
-    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
-    "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
-    "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
-)
-#: Number of each capability by name (``CAP_CHOWN`` ...).
-NUMBERS: dict[str, int] = {f"CAP_{name}": number for number, name in enumerate(_NAMES.split())}
-SETPCAP = NUMBERS["CAP_SETPCAP"]
-SYS_ADMIN = NUMBERS["CAP_SYS_ADMIN"]
-SYS_RESOURCE = NUMBERS["CAP_SYS_RESOURCE"]
 
 
 class CapabilitySet(Record):
@@ -74,3 +63,17 @@ def last_capability() -> int:
             return int(file.read())
     except (OSError, ValueError):
         return len(NUMBERS) - 1
+
+
+__all__ = [
+    "NUMBERS",
+    "SETPCAP",
+    "SYS_ADMIN",
+    "SYS_RESOURCE",
+    "CapabilitySet",
+    "app_capabilities",
+    "asks_for_capabilities",
+    "capability_mask",
+    "capability_names",
+    "last_capability",
+]

@@ -5,10 +5,10 @@
  * that were the host's Python interpreter, an image could overwrite it. So the last thing before an image's program is this one, out of
  * a sealed memory file.
  *
- *     handoff PROGRAM ARGUMENT-0 [ARGUMENT...]
+ *     SPEAKER PROGRAM ARGUMENT-0 [ARGUMENT...]
  *
  * Needs no C library and no system call but execve, write and exit: a filter may be in force already. Ends with 254 when the program
- * cannot be executed.
+ * cannot be executed; for the speakers "runtime" and "exec" (of the low-level runtime) with 1 and 255.
  */
 #if defined(__x86_64__)
 #define EXECVE 59
@@ -59,12 +59,17 @@ void begin(long *stack)
 
 	if (count >= 3) {
 		error = -call(EXECVE, (long)arguments[1], (long)(arguments + 2), (long)environment);
-		say("stage1: can't execute \"");
+		say(arguments[0]);
+		say(": can't execute \"");
 		say(arguments[1]);
 		say(error == 2	  ? "\": no such file or directory\n"
 		    : error == 13 ? "\": permission denied\n"
 		    : error == 8  ? "\": exec format error\n"
 				  : "\"\n");
+		if (arguments[0][0] == 'r')
+			call(EXIT, 1, 0, 0);
+		if (arguments[0][0] == 'e')
+			call(EXIT, 255, 0, 0);
 	}
 	call(EXIT, 254, 0, 0);
 	__builtin_unreachable();

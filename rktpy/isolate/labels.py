@@ -32,6 +32,15 @@ def check_labels(app: str, isolators: Iterable[Isolator]) -> None:
             raise Stage1Error(f"app {app}: SELinux context {shown(str(parsed))} is not of the loaded policy")
 
 
+def apparmor_enabled() -> bool:
+    """Whether AppArmor is active on this machine."""
+    try:
+        with open("/sys/module/apparmor/parameters/enabled", "rb", buffering=0) as file:
+            return file.read(1) == b"Y"
+    except OSError:
+        return False
+
+
 def apparmor_loaded(profile: str) -> bool:
     """Whether the kernel has an AppArmor profile of this name."""
     try:

@@ -6,12 +6,15 @@ Hot-path module.
 from __future__ import annotations
 
 import os
-from errno import EINVAL, EPERM
+from errno import EINVAL
 
 from rktpy.isolate.plan import Operation, shown
+from rktpy.isolate.rlimits import set_rlimit
 from rktpy.isolate.root import Root
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
+
+_UNLIMITED = 2**64 - 1
 
 
 class WorkingDirectory(Operation):
@@ -120,14 +123,7 @@ class Rlimit(Operation):
         return f"limit resource {self.resource} to {self.soft}, at most {self.hard}"
 
     def execute(self, root: Root) -> None:
-        import resource
-
-        try:
-            resource.setrlimit(self.resource, (self.soft, self.hard))
-        except (ValueError, OSError) as error:
-            if isinstance(error, OSError) and error.errno != EPERM:
-                raise
-            resource.setrlimit(self.resource, clamp_rlimit(self.resource, self.soft, self.hard))
+        set_rlimit(self.resource, self.soft & _UNLIMITED, self.hard & _UNLIMITED)
 
 
 def clamp_rlimit(number: int, soft: int, hard: int) -> tuple[int, int]:

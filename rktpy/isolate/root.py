@@ -37,6 +37,7 @@ class Root:
     def from_descriptor(cls, fd: int, path: str) -> Root:
         """The root that is open as ``fd``, which stays the caller's; ``path`` is for messages."""
         root = cls.__new__(cls)
+        root.owner = 0
         root.path = path
         root.fd = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
         return root

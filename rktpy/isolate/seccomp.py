@@ -21,9 +21,6 @@ import os
 from struct import pack
 
 from rktpy.errors import InputError
-from rktpy.formats.aci.isolators import SeccompRemove, SeccompRetain
-from rktpy.isolate.seccomp_names import DEFAULT_SET, expand
-from rktpy.isolate.seccomp_sets import ALWAYS
 from rktpy.isolate.syscall_table import TABLE
 from rktpy.linux import constants as c
 from rktpy.record import Record
@@ -64,7 +61,7 @@ _IPC = {
     24: "shmctl",
 }
 #: i386 calls that take their real number in the first argument, with the bits of it that count.
-_MULTIPLEXED: dict[str, tuple[dict[int, str], int]] = {
+MULTIPLEXED: dict[str, tuple[dict[int, str], int]] = {
     "socketcall": (dict(enumerate(_SOCKETCALL.split(), 1)), 0xFFFFFFFF),
     "ipc": (_IPC, 0xFFFF),
 }
@@ -84,10 +81,24 @@ class Inspect(Record):
     ranges: tuple[Range, ...]
     mask: int
 
+    def code(self) -> Code:
+        """The instructions that decide; every path ends in a return."""
+        return [(_LOAD, 0, 0, _FIRST_ARGUMENT), (_AND, 0, 0, self.mask), *search(self.ranges)]
+
+
+class Chain(Record):
+    """An action that depends on arguments: instructions of which every path ends in a return."""
+
+    instructions: tuple[tuple[int, int, int, int], ...]
+
+    def code(self) -> Code:
+        """The instructions that decide."""
+        return list(self.instructions)
+
 
 if TYPE_CHECKING:
     Code = list[tuple[int, int, int, int]]  # instructions: code, jump if true, jump if false, constant
-    Action = int | Inspect  # what the filter returns
+    Action = int | Inspect | Chain  # what the filter returns
     Range = tuple[int, Action]  # the first number of a run, and the action for it
 
 
@@ -116,6 +127,9 @@ def compile_isolators(isolator: Isolator | None, machine: str = "") -> Compiled:
     ``machine`` as in uname(2), by default ours. Raises :class:`InputError` for an unknown errno or machine, or when all calls are
     removed.
     """
+    from rktpy.formats.aci.isolators import SeccompRemove, SeccompRetain
+    from rktpy.isolate.seccomp_names import DEFAULT_SET, expand
+
     parsed = SeccompRetain((DEFAULT_SET,)) if isolator is None else isolator.parsed
     if not isinstance(parsed, (SeccompRetain, SeccompRemove)):
         raise InputError(f"{isolator.name if isolator else ''} is no set of system calls")
@@ -146,10 +160,17 @@ def compile_filter(names: frozenset[str], *, retain: bool, deny: int, machine: s
     architectures = _MACHINES.get(machine)
     if architectures is None:
         raise InputError(f"seccomp: no system call table for {machine}")
+    return assembled(tuple([(audit, _ranges(column, names, retain, deny, x32)) for audit, column, x32 in architectures]))
+
+
+def assembled(sections: tuple[tuple[int, tuple[Range, ...]], ...]) -> bytes:
+    """The program for architectures, each an audit number and the beginnings of runs of equal actions.
+
+    Calls of any other architecture end the process. Raises :class:`InputError` when it gets too long.
+    """
     code: Code = [(_RETURN, 0, 0, c.SECCOMP_RET_KILL_PROCESS)]
-    for audit, column, has_x32 in reversed(architectures):
-        ranges = _ranges(column, names, retain, deny, has_x32)
-        section: Code = [(_LOAD, 0, 0, _NUMBER), *_search(ranges)]
+    for audit, ranges in reversed(sections):
+        section: Code = [(_LOAD, 0, 0, _NUMBER), *search(ranges)]
         # The section ends in returns; what follows it is for other architectures. Jumps over it may be longer than 255.
         code = [(_EQUAL, 1, 0, audit), (_JUMP, 0, 0, len(section)), *section, *code]
     code = [(_LOAD, 0, 0, _ARCHITECTURE), *code]
@@ -163,32 +184,34 @@ def _ranges(column: int, names: frozenset[str], retain: bool, deny: int, has_x32
     numbers = syscall_numbers(column)
     listed = set(names)
     if retain:
+        from rktpy.isolate.seccomp_sets import ALWAYS
+
         listed.update(ALWAYS.split())
     if column == 1:
-        listed |= _i386_relatives(names, numbers)
+        listed |= i386_relatives(names, numbers)
     inside, outside = (_ALLOW, deny) if retain else (deny, _ALLOW)
     actions: dict[int, Action] = {numbers[name]: inside for name in listed if name in numbers}
     if retain and "clone3" not in names and "clone3" in numbers:
         actions[numbers["clone3"]] = _NO_SUCH_CALL
     if column == 1:
-        for name, (calls, mask) in _MULTIPLEXED.items():
+        for name, (calls, mask) in MULTIPLEXED.items():
             if name not in names:
                 inner: dict[int, Action] = {number: inside for number, call in calls.items() if call in names}
                 if inner:
-                    actions[numbers[name]] = Inspect(_intervals(inner, outside, max(calls), outside), mask)
+                    actions[numbers[name]] = Inspect(intervals(inner, outside, max(calls), outside), mask)
     beyond: Action = _NO_SUCH_CALL if retain else _ALLOW
-    ranges = _intervals(actions, outside, max(numbers.values()), beyond)
+    ranges = intervals(actions, outside, max(numbers.values()), beyond)
     return (*ranges, (_X32, deny)) if has_x32 else ranges
 
 
-def _i386_relatives(names: frozenset[str], numbers: dict[str, int]) -> set[str]:
+def i386_relatives(names: frozenset[str], numbers: dict[str, int]) -> set[str]:
     relatives = {other for name, other in _OTHER_NAMES_ON_I386.items() if name in names}
     for name in names:
         relatives.update([name + suffix for suffix in ("32", "64", "_64", "_time64") if name + suffix in numbers])
     return relatives
 
 
-def _intervals(actions: dict[int, Action], otherwise: Action, last: int, beyond: Action) -> tuple[Range, ...]:
+def intervals(actions: dict[int, Action], otherwise: Action, last: int, beyond: Action) -> tuple[Range, ...]:
     """The beginnings of runs of equal actions for numbers 0 to ``last`` and, as one run, all above."""
     ranges: list[Range] = []
     for number in range(last + 1):
@@ -200,12 +223,12 @@ def _intervals(actions: dict[int, Action], otherwise: Action, last: int, beyond:
     return tuple(ranges)
 
 
-def _search(ranges: tuple[Range, ...]) -> Code:
+def search(ranges: tuple[Range, ...]) -> Code:
     """A binary search for the value in the accumulator; every path ends in a return."""
     if len(ranges) == 1:
         return _leaf(ranges[0][1])
     middle = len(ranges) // 2
-    low, high = _search(ranges[:middle]), _search(ranges[middle:])
+    low, high = search(ranges[:middle]), search(ranges[middle:])
     if len(low) <= 255:
         return [(_AT_LEAST, len(low), 0, ranges[middle][0]), *low, *high]
     return [(_AT_LEAST, 0, 1, ranges[middle][0]), (_JUMP, 0, 0, len(low)), *low, *high]
@@ -214,4 +237,4 @@ def _search(ranges: tuple[Range, ...]) -> Code:
 def _leaf(action: Action) -> Code:
     if isinstance(action, int):
         return [(_RETURN, 0, 0, action)]
-    return [(_LOAD, 0, 0, _FIRST_ARGUMENT), (_AND, 0, 0, action.mask), *_search(action.ranges)]
+    return action.code()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from rktpy.isolate.id_maps import map_tree, open_mapped_namespace, write_map
 from rktpy.isolate.plan import Operation
 from rktpy.isolate.root import Root
 from rktpy.linux import constants as c
@@ -22,13 +23,12 @@ def write_id_maps(pid: int, users: UserRange, *, reverse: bool = False) -> None:
 
     0 to ``count - 1`` inside are the host's ``shift`` and on; with ``reverse`` it is the other way round. Raises OSError.
     """
-    text = f"{users.shift} 0 {users.count}" if reverse else f"0 {users.shift} {users.count}"
     for name in ("gid_map", "uid_map"):
-        fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, text.encode())
-        finally:
-            os.close(fd)
+        write_map(pid, name, _text(users, reverse))
+
+
+def _text(users: UserRange, reverse: bool) -> str:
+    return f"{users.shift} 0 {users.count}" if reverse else f"0 {users.shift} {users.count}"
 
 
 def deny_setgroups(pid: int) -> None:
@@ -45,30 +45,8 @@ def deny_setgroups(pid: int) -> None:
 
 def open_user_namespace(users: UserRange, *, reverse: bool = False) -> int:
     """The descriptor of a user namespace with the IDs of ``users`` that no process is in. Raises OSError."""
-    reader, writer = os.pipe()
-    try:
-        pid, pidfd = syscalls.clone3(c.CLONE_NEWUSER, -1)
-        if pid == 0:
-            try:
-                os.close(writer)
-                os.read(reader, 1)  # until we are done with it, or gone
-            finally:
-                os._exit(0)
-    except BaseException:
-        os.close(writer)
-        raise
-    finally:
-        os.close(reader)
-    try:
-        write_id_maps(pid, users, reverse=reverse)
-        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        os.close(writer)
-        os.close(pidfd)
-        try:
-            os.waitpid(pid, 0)
-        except ChildProcessError:
-            pass  # the caller ignores SIGCHLD
+    text = _text(users, reverse)
+    return open_mapped_namespace(text, text)
 
 
 def map_mount(tree: int, users: UserRange, *, reverse: bool = False, recursive: bool = False) -> None:
@@ -79,8 +57,7 @@ def map_mount(tree: int, users: UserRange, *, reverse: bool = False, recursive: 
     """
     namespace = open_user_namespace(users, reverse=reverse)
     try:
-        flags = c.AT_EMPTY_PATH | (c.AT_RECURSIVE if recursive else 0)
-        syscalls.mount_setattr(tree, "", flags, c.MOUNT_ATTR_IDMAP, 0, 0, namespace)
+        map_tree(tree, namespace, recursive=recursive)
     finally:
         os.close(namespace)
 

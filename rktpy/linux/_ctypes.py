@@ -27,18 +27,59 @@ _AT_424 = {
     "clone3": 435,
     "close_range": 436,
     "openat2": 437,
+    "pidfd_getfd": 438,
     "mount_setattr": 442,
     "landlock_create_ruleset": 444,
     "landlock_add_rule": 445,
     "landlock_restrict_self": 446,
 }
 _BY_MACHINE = {
-    "x86_64": {"pivot_root": 155, "capget": 125, "capset": 126, "renameat2": 316, "seccomp": 317, "keyctl": 250, "bpf": 321},
-    "aarch64": {"pivot_root": 41, "capget": 90, "capset": 91, "renameat2": 276, "seccomp": 277, "keyctl": 219, "bpf": 280},
-    "i686": {"pivot_root": 217, "capget": 184, "capset": 185, "renameat2": 353, "seccomp": 354, "keyctl": 288, "bpf": 357},
+    "x86_64": {
+        "pivot_root": 155,
+        "capget": 125,
+        "capset": 126,
+        "renameat2": 316,
+        "seccomp": 317,
+        "keyctl": 250,
+        "bpf": 321,
+        "prlimit64": 302,
+        "ioprio_set": 251,
+        "sched_setattr": 314,
+        "personality": 135,
+        "set_mempolicy": 238,
+    },
+    "aarch64": {
+        "pivot_root": 41,
+        "capget": 90,
+        "capset": 91,
+        "renameat2": 276,
+        "seccomp": 277,
+        "keyctl": 219,
+        "bpf": 280,
+        "prlimit64": 261,
+        "ioprio_set": 30,
+        "sched_setattr": 274,
+        "personality": 92,
+        "set_mempolicy": 237,
+    },
+    "i686": {
+        "pivot_root": 217,
+        "capget": 184,
+        "capset": 185,
+        "renameat2": 353,
+        "seccomp": 354,
+        "keyctl": 288,
+        "bpf": 357,
+        "prlimit64": 340,
+        "ioprio_set": 289,
+        "sched_setattr": 351,
+        "personality": 136,
+        "set_mempolicy": 276,
+    },
 }
 _CLONE_PIDFD = 0x1000
 _CLONE_CHILD_TID = 0x01200000  # set and clear
+_CLONE_PARENT = 0x8000
 _CLONE_INTO_CGROUP = 0x200000000
 _CLONE_VM_OR_TLS = 0x00080100
 _PR_GET_TID_ADDRESS = 40
@@ -147,7 +188,13 @@ def clone3(flags: int, cgroup_fd: int, /) -> tuple[int, int]:
     if cgroup_fd >= 0:
         flags |= _CLONE_INTO_CGROUP
     arguments = (ctypes.c_uint64 * 11)(
-        flags, ctypes.addressof(pidfd), tid_address.value, 0, _SIGCHLD, 0, 0, 0, 0, 0, cgroup_fd if cgroup_fd >= 0 else 0
+        flags,
+        ctypes.addressof(pidfd),
+        tid_address.value,
+        0,
+        0 if flags & _CLONE_PARENT else _SIGCHLD,  # a sibling's is that of the caller
+        *(0, 0, 0, 0, 0),
+        cgroup_fd if cgroup_fd >= 0 else 0,
     )
     ctypes.pythonapi.PyOS_BeforeFork()
     pid: int = with_lock.syscall(ctypes.c_long(number), arguments, ctypes.c_size_t(88))
@@ -324,3 +371,49 @@ def pidfd_open(pid: int, flags: int, /) -> int:
 def pidfd_send_signal(fd: int, signal: int, flags: int, /) -> None:
     """pidfd_send_signal(2) without siginfo."""
     _raw("pidfd_send_signal", (fd, signal, None, flags))
+
+
+def pidfd_getfd(pidfd: int, fd: int, flags: int, /) -> int:
+    """pidfd_getfd(2)."""
+    return _raw("pidfd_getfd", (pidfd, fd, flags))
+
+
+def filesystem_type(fd: int, /) -> int:
+    """The type of the file system that ``fd`` is on: ``f_type`` of fstatfs(2)."""
+    ctypes, library = _c()
+    status = (ctypes.c_ulong * 32)()
+    _checked(library.fstatfs, (fd, status))
+    return int(status[0]) & 0xFFFFFFFF
+
+
+def prlimit(pid: int, resource: int, change: bool, soft: int, hard: int, /) -> tuple[int, int]:
+    """prlimit(2): the limits that were in force; they are changed if ``change`` says so."""
+    ctypes = _c()[0]
+    limits, before = (ctypes.c_uint64 * 2)(soft, hard), (ctypes.c_uint64 * 2)()
+    _raw("prlimit64", (pid, resource, limits if change else None, before))
+    return before[0], before[1]
+
+
+def ioprio_set(which: int, who: int, priority: int, /) -> None:
+    """ioprio_set(2)."""
+    _raw("ioprio_set", (which, who, priority))
+
+
+def sched_setattr(pid: int, attributes: bytes, flags: int, /) -> None:
+    """sched_setattr(2); ``attributes`` is the bytes of ``struct sched_attr``, whose first number is its size."""
+    if len(attributes) < 48:
+        raise OSError(EINVAL, os.strerror(EINVAL))
+    _raw("sched_setattr", (pid, attributes, flags))
+
+
+def personality(persona: int, /) -> int:
+    """personality(2)."""
+    return _raw("personality", (persona,))
+
+
+def set_mempolicy(mode: int, nodes: bytes, /) -> None:
+    """set_mempolicy(2); ``nodes`` is a bit mask of whole words."""
+    ctypes = _c()[0]
+    if len(nodes) % ctypes.sizeof(ctypes.c_ulong):
+        raise OSError(EINVAL, os.strerror(EINVAL))
+    _raw("set_mempolicy", (mode, nodes or None, len(nodes) * 8 + 1 if nodes else 0))

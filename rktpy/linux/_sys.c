@@ -20,6 +20,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #ifndef SYS_pidfd_send_signal
@@ -51,6 +52,9 @@
 #endif
 #ifndef SYS_openat2
 #define SYS_openat2 437
+#endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
 #endif
 #ifndef SYS_mount_setattr
 #define SYS_mount_setattr 442
@@ -114,6 +118,7 @@ struct cap_data {
 #define WITH_PIDFD 0x00001000u
 #define WITH_VM 0x00000100u
 #define WITH_SETTLS 0x00080000u
+#define AS_SIBLING 0x00008000u /* CLONE_PARENT */
 #define INTO_CGROUP 0x200000000ull
 #define GET_TID_ADDRESS 40
 
@@ -261,7 +266,7 @@ static PyObject *sys_clone3(PyObject *Py_UNUSED(module), PyObject *args)
     }
     arguments.flags = flags | WITH_PIDFD;
     arguments.pidfd = (uint64_t)(uintptr_t)&pidfd;
-    arguments.exit_signal = SIGCHLD;
+    arguments.exit_signal = flags & AS_SIBLING ? 0 : SIGCHLD; /* a sibling's is that of the caller */
     if (cgroup_fd >= 0) {
         arguments.flags |= INTO_CGROUP;
         arguments.cgroup = (uint64_t)cgroup_fd;
@@ -556,6 +561,105 @@ static PyObject *sys_pidfd_send_signal(PyObject *Py_UNUSED(module), PyObject *ar
     return none(result, NULL, NULL);
 }
 
+static PyObject *sys_pidfd_getfd(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int pidfd, fd;
+    unsigned int flags;
+    long result;
+    if (!PyArg_ParseTuple(args, "iiI:pidfd_getfd", &pidfd, &fd, &flags))
+        return NULL;
+    RETRY(result, syscall(SYS_pidfd_getfd, pidfd, fd, flags));
+    return number(result, NULL);
+}
+
+/* fstatfs(2): only the type of the file system. */
+static PyObject *sys_filesystem_type(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct statfs status;
+    int fd;
+    long result;
+    if (!PyArg_ParseTuple(args, "i:filesystem_type", &fd))
+        return NULL;
+    RETRY(result, fstatfs(fd, &status));
+    if (result < 0)
+        return raised(NULL, NULL);
+    return PyLong_FromUnsignedLongLong((unsigned long long)status.f_type & 0xffffffffull);
+}
+
+/* prlimit(2): limits as unsigned numbers; gives those that were in force before. */
+static PyObject *sys_prlimit(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct {
+        uint64_t soft, hard;
+    } limits, before;
+    unsigned long long soft, hard;
+    int pid, resource, change;
+    long result;
+    if (!PyArg_ParseTuple(args, "iipKK:prlimit", &pid, &resource, &change, &soft, &hard))
+        return NULL;
+    limits.soft = soft;
+    limits.hard = hard;
+    RETRY(result, syscall(SYS_prlimit64, pid, resource, change ? &limits : NULL, &before));
+    if (result < 0)
+        return raised(NULL, NULL);
+    return Py_BuildValue("(KK)", (unsigned long long)before.soft, (unsigned long long)before.hard);
+}
+
+static PyObject *sys_ioprio_set(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int which, who, priority;
+    long result;
+    if (!PyArg_ParseTuple(args, "iii:ioprio_set", &which, &who, &priority))
+        return NULL;
+    RETRY(result, syscall(SYS_ioprio_set, which, who, priority));
+    return none(result, NULL, NULL);
+}
+
+/* sched_setattr(2): the attributes are the bytes of struct sched_attr, whose first number is its size. */
+static PyObject *sys_sched_setattr(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    const char *attributes;
+    Py_ssize_t length;
+    int pid;
+    unsigned int flags;
+    long result;
+    if (!PyArg_ParseTuple(args, "iy#I:sched_setattr", &pid, &attributes, &length, &flags))
+        return NULL;
+    if (length < 48) { /* the first version of the structure */
+        errno = EINVAL;
+        return raised(NULL, NULL);
+    }
+    RETRY(result, syscall(SYS_sched_setattr, pid, attributes, flags));
+    return none(result, NULL, NULL);
+}
+
+static PyObject *sys_personality(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    unsigned long persona;
+    long result;
+    if (!PyArg_ParseTuple(args, "k:personality", &persona))
+        return NULL;
+    RETRY(result, syscall(SYS_personality, persona));
+    return number(result, NULL);
+}
+
+/* set_mempolicy(2): the nodes are a bit mask of whole words. */
+static PyObject *sys_set_mempolicy(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    const char *nodes;
+    Py_ssize_t length;
+    int mode;
+    long result;
+    if (!PyArg_ParseTuple(args, "iy#:set_mempolicy", &mode, &nodes, &length))
+        return NULL;
+    if (length % (Py_ssize_t)sizeof(unsigned long) != 0) {
+        errno = EINVAL;
+        return raised(NULL, NULL);
+    }
+    RETRY(result, syscall(SYS_set_mempolicy, mode, length ? nodes : NULL, length ? (unsigned long)length * 8 + 1 : 0));
+    return none(result, NULL, NULL);
+}
+
 /* landlock_create_ruleset(2): the attributes are the bytes of struct landlock_ruleset_attr; None to ask for the version of the ABI. */
 static PyObject *sys_landlock_create_ruleset(PyObject *Py_UNUSED(module), PyObject *args)
 {
@@ -680,6 +784,13 @@ static PyMethodDef methods[] = {
     METHOD(close_range, "close_range(first, last, flags)"),
     METHOD(pidfd_open, "pidfd_open(pid, flags) -> fd"),
     METHOD(pidfd_send_signal, "pidfd_send_signal(fd, signal, flags)"),
+    METHOD(pidfd_getfd, "pidfd_getfd(pidfd, fd, flags) -> fd"),
+    METHOD(filesystem_type, "filesystem_type(fd) -> f_type of fstatfs"),
+    METHOD(prlimit, "prlimit(pid, resource, change, soft, hard) -> (soft, hard) before"),
+    METHOD(ioprio_set, "ioprio_set(which, who, priority)"),
+    METHOD(sched_setattr, "sched_setattr(pid, attributes, flags)"),
+    METHOD(personality, "personality(persona) -> the persona before"),
+    METHOD(set_mempolicy, "set_mempolicy(mode, nodes)"),
     {NULL, NULL, 0, NULL},
 };
 

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from rktpy.cgroup.limits import Limits, set_limits
 from rktpy.formats.aci import isolators as names
-from rktpy.formats.aci.isolators import CPU, BlockBandwidth, BlockIOPS, CPUShares, Memory, NetworkBandwidth, Sysctl
+from rktpy.formats.aci.isolators import CPU, BlockBandwidth, BlockIOPS, CPUShares, Memory, NetworkBandwidth, Sysctl, last_of_each
 from rktpy.formats.stage1 import Enforcement
+from rktpy.net.pod_bandwidth import SHARED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from rktpy.cgroup.subtree import Subtree
-    from rktpy.formats.aci.isolators import Isolator
-    from rktpy.net.bandwidth import Bandwidth
     from rktpy.pod.pod import Pod
 
 #: Isolators of an app that are put into force on the pod.
@@ -31,7 +28,6 @@ _LIMITS = {
     "block_iops": names.BLOCK_IOPS_NAME,
 }
 _ON_PODS = (Memory, CPU, CPUShares, BlockBandwidth, BlockIOPS, NetworkBandwidth, Sysctl)
-_SHARED = "it counts for all apps of the pod together"
 
 
 def limit_groups(pod: Pod, groups: Subtree) -> list[Enforcement]:
@@ -43,7 +39,7 @@ def limit_groups(pod: Pod, groups: Subtree) -> list[Enforcement]:
         app = wanted[outcome.limit][1]
         result, reason = outcome.outcome, outcome.reason
         if app and len(pod.apps) > 1 and result == "enforced":
-            result, reason = "changed", _SHARED
+            result, reason = "changed", SHARED
         report.append(Enforcement(_LIMITS[outcome.limit], app, result, reason))
     for isolator in pod.manifest.isolators:
         if not isinstance(isolator.parsed, _ON_PODS):
@@ -60,7 +56,7 @@ def _wanted(pod: Pod) -> dict[str, tuple[int, str]]:
         if value is not None and (limit not in wanted or value < wanted[limit][0]):
             wanted[limit] = (value, app)
 
-    for isolator in _last(pod.manifest.isolators):
+    for isolator in last_of_each(pod.manifest.isolators):
         parsed = isolator.parsed
         if isinstance(parsed, Memory):
             add("memory", parsed.limit, "")
@@ -70,41 +66,12 @@ def _wanted(pod: Pod) -> dict[str, tuple[int, str]]:
             add("cpu_shares", parsed.value, "")
     sources = [("", pod.manifest.isolators), *[(app.name, app.app.isolators) for app in pod.apps]]
     for name, isolators in sources:
-        for isolator in _last(isolators):
+        for isolator in last_of_each(isolators):
             if isinstance(isolator.parsed, BlockBandwidth):
                 add("block_bandwidth", isolator.parsed.limit, name)
             elif isinstance(isolator.parsed, BlockIOPS):
                 add("block_iops", isolator.parsed.limit, name)
     return wanted
-
-
-def wanted_bandwidth(pod: Pod) -> tuple[Bandwidth | None, str]:
-    """The limit of the pod's traffic, and the app that asks for it (empty: the pod)."""
-    found: tuple[int, str] | None = None
-    for name, isolators in [("", pod.manifest.isolators), *[(app.name, app.app.isolators) for app in pod.apps]]:
-        for isolator in _last(isolators):
-            parsed = isolator.parsed
-            if isinstance(parsed, NetworkBandwidth) and parsed.limit is not None and (found is None or parsed.limit < found[0]):
-                found = (parsed.limit, name)
-    if found is None:
-        return None, ""
-    from rktpy.net.bandwidth import Bandwidth
-
-    return Bandwidth(found[0], found[0]), found[1]
-
-
-def bandwidth_report(pod: Pod, unlimited: tuple[str, ...] | None) -> list[Enforcement]:
-    """The report about the limit of traffic; ``unlimited`` are the networks without it, None when the pod has none of its own."""
-    limit, app = wanted_bandwidth(pod)
-    if limit is None:
-        return []
-    if unlimited is None:
-        return [Enforcement(names.NETWORK_BANDWIDTH_NAME, app, "ignored", "the pod has no network of its own")]
-    if unlimited:
-        reason = f"not in force in {', '.join(unlimited)}"
-        return [Enforcement(names.NETWORK_BANDWIDTH_NAME, app, "changed", reason)]
-    shared = app and len(pod.apps) > 1
-    return [Enforcement(names.NETWORK_BANDWIDTH_NAME, app, "changed" if shared else "enforced", _SHARED if shared else "")]
 
 
 def set_pod_sysctls(pod: Pod) -> list[Enforcement]:
@@ -118,8 +85,3 @@ def set_pod_sysctls(pod: Pod) -> list[Enforcement]:
             operations, entries = plan_sysctls(isolator.parsed, frozenset([name for name, is_own in own.items() if is_own]))
             report += [*set_sysctls(operations), *entries]
     return report
-
-
-def _last(isolators: Iterable[Isolator]) -> Iterable[Isolator]:
-    """Of several isolators of a name the last one counts, as in rkt."""
-    return {isolator.name: isolator for isolator in isolators}.values()

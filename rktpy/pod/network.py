@@ -6,7 +6,7 @@ import os
 
 from rktpy.formats import stage1 as names
 from rktpy.isolate.pod_app import append_file, write_file
-from rktpy.pod.limits import bandwidth_report, wanted_bandwidth
+from rktpy.net.pod_bandwidth import bandwidth_report, wanted_bandwidth
 from rktpy.record import Record
 
 TYPE_CHECKING = False
@@ -30,22 +30,22 @@ def connect(pod: Pod, pid: int) -> Connected:
     """
     if pod.networks.host:
         _write_metadata(pod, "127.0.0.1")
-        return Connected(False, tuple(bandwidth_report(pod, None)))
+        return Connected(False, tuple(bandwidth_report(pod.manifest, pod.apps, None)))
     if pod.networks.none and not pod.manifest.ports:
-        return Connected(False, tuple(bandwidth_report(pod, None)))
+        return Connected(False, tuple(bandwidth_report(pod.manifest, pod.apps, None)))
     from rktpy.net.ports import forwarded_ports
     from rktpy.net.set_up import Wishes, set_up
 
     here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    wishes = Wishes(ports=forwarded_ports(pod.manifest), bandwidth=wanted_bandwidth(pod)[0])
+    wishes = Wishes(ports=forwarded_ports(pod.manifest), bandwidth=wanted_bandwidth(pod.manifest, pod.apps)[0])
     try:
         networks = set_up(here, pod.uuid, namespace, pod.networks, pod.local_config, wishes)
     finally:
         os.close(namespace)
         os.close(here)
     _write_metadata(pod, networks.host_address)
-    return Connected(_write_names(pod, networks), tuple(bandwidth_report(pod, networks.unlimited)))
+    return Connected(_write_names(pod, networks), tuple(bandwidth_report(pod.manifest, pod.apps, networks.unlimited)))
 
 
 def _write_metadata(pod: Pod, host: str) -> None:

@@ -41,6 +41,7 @@ _UNDERSTOOD = frozenset(
 #: What ``cryptography`` raises for bytes that it cannot read.
 UNREADABLE = (
     ValueError,
+    KeyError,  # for kinds of strings that do not exist, up to version 43
     TypeError,
     UnsupportedAlgorithm,
     x509.InvalidVersion,

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rktpy.errors import FormatError
+from rktpy.formats.oci.artifacts import DSSE_ENVELOPE
 from rktpy.formats.oci.digest import sha256_digest
 from rktpy.formats.trust import base64_strict, cosign_annotations, cosign_payload, dsse, intoto
 from rktpy.formats.trust.cosign_annotations import parse_rekor_bundle, parse_timestamp
@@ -46,7 +47,7 @@ def examine(
     signer = _Signer(requirement, file)
     try:
         payload = blob(evidence.blob("payload"))
-        if evidence.media_type == dsse.MEDIA_TYPE:
+        if evidence.media_type == DSSE_ENVELOPE:
             return _attestation(payload, evidence, signer)
         return _signature(payload, evidence, signer)
     except (FormatError, Unproven) as problem:
@@ -58,14 +59,17 @@ def _signature(payload: bytes, evidence: Evidence, signer: _Signer) -> dict[str,
         raise Unproven(f"the signed payload is larger than {cosign_payload.MAX_SIZE} bytes")
     text = _annotation(evidence, cosign_annotations.SIGNATURE)
     signature = base64_strict.decode(text, _WHAT, "signature", dsse.MAX_SIGNATURE)
-    proven = signer.prove(evidence, signature, payload, None)
+    signed = Signed(signature, b"", False, payload, sha256_digest(payload))
+    proven = signer.prove(evidence, signed, payload)
     claim = cosign_payload.parse_cosign_payload(payload, "cosign payload")
     return {"digest": claim.digest, "reference": claim.reference, **proven}
 
 
 def _attestation(data: bytes, evidence: Evidence, signer: _Signer) -> dict[str, Any]:
     envelope = dsse.parse_envelope(data, "attestation")
-    proven = signer.prove(evidence, envelope.signature, envelope.signed, envelope.payload)
+    message = envelope.signed
+    signed = Signed(envelope.signature, b"", False, message, sha256_digest(message), envelope.payload, data)
+    proven = signer.prove(evidence, signed, message)
     if envelope.payload_type != dsse.IN_TOTO:
         raise Unproven(f"the envelope holds {shown(envelope.payload_type)!r}, not an in-toto statement")
     statement = intoto.parse_statement(envelope.payload, "in-toto statement")
@@ -94,17 +98,17 @@ class _Signer:
             self._logs = logs_of_keys(sources, file)
         self._file = file
 
-    def prove(self, evidence: Evidence, signature: bytes, message: bytes, envelope_payload: bytes | None) -> dict[str, Any]:
-        """The parts of a fact that do not depend on what was signed. Raises :class:`Unproven`."""
+    def prove(self, evidence: Evidence, signed: Signed, message: bytes) -> dict[str, Any]:
+        """The parts of a fact that do not depend on what was signed, which is ``message``. Raises :class:`Unproven`."""
         if self._keys:
-            return self._by_key(evidence, signature, message, envelope_payload)
+            return self._by_key(evidence, signed, message)
         leaf = leaf_of_pem(_annotation(evidence, cosign_annotations.CERTIFICATE))
-        if problem := leaf.key.problem(signature, message):
+        if problem := leaf.key.problem(signed.signature, message):
             raise Unproven(problem)
-        signed = _signed(signature, leaf.der, True, message, envelope_payload)
+        signed = signed.replace(verifier=leaf.der, certificate=True)
         proven = {"key": leaf.key.fingerprint}
         if self._root is not None:
-            return {**proven, **self._root.fact(leaf, signed, _entries(evidence), _stamps(evidence))}
+            return {**proven, **self._root.fact(leaf, signed, _entries(evidence), _stamps(evidence), signed.envelope or b"")}
         chain = chain_of_pem(evidence.annotation(cosign_annotations.CHAIN))
         assert isinstance(self._requirement, SigstoreSigned)
         if self._requirement.fulcio is not None:
@@ -115,12 +119,11 @@ class _Signer:
             chain += policy_certificates(self._requirement.pki.intermediates, self._file, "intermediate CA certificates")
         return {**proven, "certificate": pki(leaf, chain, roots)}
 
-    def _by_key(self, evidence: Evidence, signature: bytes, message: bytes, envelope_payload: bytes | None) -> dict[str, Any]:
-        key = signer_among(self._keys, lambda key: key.problem(signature, message))
+    def _by_key(self, evidence: Evidence, signed: Signed, message: bytes) -> dict[str, Any]:
+        key = signer_among(self._keys, lambda key: key.problem(signed.signature, message))
         proven: dict[str, Any] = {"key": key.fingerprint}
         if self._logs:
-            signed = _signed(signature, key.der, False, message, envelope_payload)
-            proven["log"] = examine_entries(_entries(evidence), signed, self._logs)
+            proven["log"] = examine_entries(_entries(evidence), signed.replace(verifier=key.der), self._logs)
         return proven
 
     def _by_fulcio(self, wanted: Fulcio, leaf: Leaf, chain: list[Any], signed: Signed, evidence: Evidence) -> dict[str, Any]:
@@ -129,10 +132,6 @@ class _Signer:
         if not log["promised"]:
             raise Unproven("there is no promise of a trusted log, which alone tells when the certificate was used")
         return {"log": log, "certificate": fulcio(leaf, chain, roots, log["promised"][0])}
-
-
-def _signed(signature: bytes, verifier: bytes, certificate: bool, message: bytes, envelope_payload: bytes | None) -> Signed:
-    return Signed(signature, verifier, certificate, message, sha256_digest(message), envelope_payload)
 
 
 def _entries(evidence: Evidence) -> list[LogEntry]:

@@ -19,7 +19,7 @@ from rktpy.formats.trust.canonical_json import canonical
 from rktpy.formats.trust.checkpoint import Checkpoint, NoteSignature, parse_checkpoint
 from rktpy.formats.trust.members import shown
 from rktpy.formats.trust.merkle import leaf_hash, root_from_proof
-from rktpy.formats.trust.rekor_entry import ENVELOPE_PAYLOAD, RekorBody, parse_body
+from rktpy.formats.trust.rekor_entry import ENVELOPE, ENVELOPE_PAYLOAD, RekorBody, parse_body
 from rktpy.formats.trust.requirements import KeySource
 from rktpy.formats.trust.sigstore_bundle import InclusionProof, LogEntry
 from rktpy.formats.trust.trusted_root import LogInstance, Period
@@ -85,7 +85,7 @@ class Signed(Record):
     """What an entry must be of. ``verifier`` is the DER of the key, or of the leaf when ``certificate`` is true.
 
     ``artifact`` are the bytes that were signed, None when only their ``digest`` (``sha256:…``) is known; ``payload`` is that of a
-    DSSE envelope, None otherwise.
+    DSSE envelope, and ``envelope`` its JSON as it was made, None otherwise.
     """
 
     signature: bytes
@@ -94,6 +94,7 @@ class Signed(Record):
     artifact: bytes | None = None
     digest: str = ""
     payload: bytes | None = None
+    envelope: bytes | None = None
 
 
 def logs_of_keys(sources: Sequence[KeySource], file: Callable[[KeySource], bytes]) -> list[Log]:
@@ -170,12 +171,16 @@ def _log_of(entry: LogEntry, checkpoint: Checkpoint | None, logs: Sequence[Log])
 def _check_binding(entry: LogEntry, body: RekorBody, signed: Signed) -> None:
     if (entry.kind, entry.version) != (body.kind, body.version):
         raise Unproven(f"is said to be {shown(f'{entry.kind} {entry.version}')} but its body is {body.kind} {body.version}")
-    if body.signature != signed.signature:
+    if body.covers != ENVELOPE and body.signature != signed.signature:
         raise Unproven("is of another signature")
     if body.certificate != signed.certificate or body.verifier != signed.verifier:
         raise Unproven(f"is of another {'certificate' if signed.certificate else 'key'}")
     algorithm, _, encoded = body.digest.partition(":")
-    if body.covers == ENVELOPE_PAYLOAD:
+    if body.covers == ENVELOPE:
+        if signed.envelope is None:
+            raise Unproven("is of the bytes of an envelope, which only cosign's tags keep")
+        expected = hashlib.new(algorithm, signed.envelope).hexdigest()
+    elif body.covers == ENVELOPE_PAYLOAD:
         if signed.payload is None:
             raise Unproven("is of an envelope, not of this signature's artifact")
         expected = hashlib.new(algorithm, signed.payload).hexdigest()

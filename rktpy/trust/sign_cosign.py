@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from rktpy.errors import ConfigError
 from rktpy.formats import jsondoc
+from rktpy.formats.oci.artifacts import COSIGN_SIGN
 from rktpy.formats.oci.digest import parse_digest
 from rktpy.formats.trust import base64_strict, cosign_annotations, cosign_payload, dsse, intoto, sigstore_bundle
 from rktpy.formats.trust.dsse import Envelope
@@ -82,7 +83,7 @@ def sign_bundle(key: SigningKey, digest: str) -> tuple[bytes, Annotations]:
 
     ``digest`` is that of the image's manifest. Raises :class:`FormatError` for a bad digest.
     """
-    return attest_bundle(key, digest, intoto.COSIGN_SIGN, {})
+    return attest_bundle(key, digest, COSIGN_SIGN, {})
 
 
 def attest_bundle(key: SigningKey, digest: str, predicate_type: str, predicate: dict[str, Any]) -> tuple[bytes, Annotations]:

@@ -88,12 +88,12 @@ def chain_of_pem(text: str | None) -> list[x509.Certificate]:
 
 
 def keyless(
-    leaf: Leaf, signature: bytes, promised: Sequence[int], stamps: Sequence[bytes], root: TrustedRoot, logs: Sequence[Log]
+    leaf: Leaf, stamped: bytes, promised: Sequence[int], stamps: Sequence[bytes], root: TrustedRoot, logs: Sequence[Log]
 ) -> dict[str, Any]:
     """What the trusted root says of a keyless certificate. Raises :class:`Unproven`.
 
     ``promised`` are the times (seconds since the epoch) of promises of trusted logs, ``stamps`` the DER of time-stamp responses
-    over ``signature``, ``logs`` the certificate logs of ``root``.
+    over ``stamped`` (the signature), ``logs`` the certificate logs of ``root``.
     """
     times: list[tuple[str, int, int]] = [("transparency log", when, when) for when in promised]
     authorities = [
@@ -104,7 +104,7 @@ def keyless(
             token = token_of_response(response, "time-stamp response")
         except FormatError as error:
             raise Unproven(f"time stamp {number + 1}: {error}") from None
-        fact = timestamp.verify_token(token, signature, authorities)
+        fact = timestamp.verify_token(token, stamped, authorities)
         if "problem" in fact:
             raise Unproven(f"time stamp {number + 1}: {fact['problem']}")
         times.append((f"time stamp by {fact['tsa']}", fact["earliest"], fact["latest"]))

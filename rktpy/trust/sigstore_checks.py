@@ -6,6 +6,7 @@ certificates of one's own CA, the clock. Hot-path module.
 
 from __future__ import annotations
 
+from rktpy.formats.oci.artifacts import COSIGN_SIGN
 from rktpy.formats.trust.members import shown
 from rktpy.formats.trust.requirements import SigstoreBundle, SigstoreSigned
 from rktpy.trust import identity
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 _ACCEPTS = "accepts"
 _REJECTS = "rejects"
-#: The predicate type of a plain signature of an image.
-COSIGN_SIGN = "https://sigstore.dev/cosign/sign/v1"
 
 
 def material(requirement: Requirement) -> tuple[KeySource, ...]:
@@ -169,7 +168,7 @@ def _covers(name: str, host: str) -> bool:
 def _log(wanted: str, log: dict[str, Any] | None) -> Step:
     promised = len(log["promised"]) if log else 0
     included: int = log["included"] if log else 0
-    shows = [f"{promised} promises" if promised else "", f"{included} inclusion proofs" if included else ""]
+    shows = [_counted(promised, "promise"), _counted(included, "inclusion proof")]
     good = f"trusted logs give {' and '.join(one for one in shows if one)}"
     if (promised and wanted in ("promise", "any")) or (included and wanted in ("inclusion", "any")):
         return Step("transparency log", _ACCEPTS, good)
@@ -177,5 +176,10 @@ def _log(wanted: str, log: dict[str, Any] | None) -> Step:
     kind = {"promise": "no promise", "inclusion": "no proof of inclusion"}.get(
         wanted, "neither a promise nor a proof of inclusion"
     )
-    others = f" (only entries of {len(unknown)} logs that are not trusted)" if unknown else ""
+    others = f" (only entries of {_counted(len(unknown), 'log')} not trusted)" if unknown else ""
     return Step("transparency log", _REJECTS, f"there is {kind} by a trusted transparency log{others}")
+
+
+def _counted(count: int, what: str) -> str:
+    """``2 promises``; empty for none."""
+    return f"{count} {what}{'s' if count > 1 else ''}" if count else ""

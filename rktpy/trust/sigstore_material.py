@@ -35,10 +35,15 @@ class KeylessRoot:
         except FormatError as error:
             raise ConfigError(str(error)) from None
 
-    def fact(self, leaf: Leaf, signed: Signed, entries: Sequence[LogEntry], stamps: Sequence[bytes]) -> dict[str, Any]:
-        """What log and certificate prove. Raises :class:`Unproven`."""
+    def fact(
+        self, leaf: Leaf, signed: Signed, entries: Sequence[LogEntry], stamps: Sequence[bytes], stamped: bytes = b""
+    ) -> dict[str, Any]:
+        """What log and certificate prove; ``stamped`` is what time stamps are over if it is not the signature.
+
+        Raises :class:`Unproven`.
+        """
         log = examine_entries(entries, signed, self.logs)
-        certificate = keyless(leaf, signed.signature, log["promised"], stamps, self.root, self.certificate_logs)
+        certificate = keyless(leaf, stamped or signed.signature, log["promised"], stamps, self.root, self.certificate_logs)
         return {"log": log, "certificate": certificate}
 
 

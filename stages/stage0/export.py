@@ -26,7 +26,7 @@ from rktpy.store.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from rktpy.formats.user_range import UserRange
     from rktpy.stage0.options import Globals
@@ -58,31 +58,51 @@ def export(g: Globals, uuid: str, app: str | None, path: str, overwrite: bool = 
         if not overwrite and os.path.lexists(path):
             raise UsageError("error building aci: target file exists (try --overwrite)")
         manifest = pod.read(f"{APPS_INFO_DIR}/{name}/manifest")
+        from rktpy.stage0.exported_root import exported_entries, keeps_roots
+
+        if keeps_roots(pod):
+            spool = os.open(os.path.dirname(pod.path), os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            try:
+                found = exported_entries(g, pod, name, _tree_path(g, pod, name), spool)
+                _write(path, manifest, found, overwrite=overwrite)
+            finally:
+                os.close(spool)
+            return
         users = pod_range(pod)
         root = _open_root(g, pod, name, users)
         if pod.uses_overlay:
             users = None  # the overlay shows the pod's IDs
         try:
-            _write(path, manifest, root, users, overwrite=overwrite)
+            _write(path, manifest, _entries(root, users), overwrite=overwrite)
         finally:
             os.close(root)
 
 
-def _open_root(g: Globals, pod: Pod, app: str, users: UserRange | None) -> int:
+def _tree_path(g: Globals, pod: Pod, app: str) -> str:
+    """The tree of the app's image, rendered again if it is not there; empty when the app's root is a copy. Raises RktpyError."""
     tree_id = pod.tree_id(app)
-    if pod.uses_overlay and tree_id is not None:
-        store = Store(g.data_dir, create=False)
-        if not store.tree_ready(tree_id):
-            image_id: str = next(entry["image"]["id"] for entry in pod.app_documents() if entry["name"] == app)
-            if Store(g.data_dir).ensure_tree(image_id) != tree_id:
-                raise StateError(f"the tree of app {app} is not in the store any more")
-        return open_overlay(pod.path, tree_id, store.tree_path(tree_id) + "/rootfs", app, users)
+    if not pod.uses_overlay or tree_id is None:
+        return ""
+    store = Store(g.data_dir, create=False)
+    if not store.tree_ready(tree_id):
+        image_id: str = next(entry["image"]["id"] for entry in pod.app_documents() if entry["name"] == app)
+        if Store(g.data_dir).ensure_tree(image_id) != tree_id:
+            raise StateError(f"the tree of app {app} is not in the store any more")
+    return f"{store.tree_path(tree_id)}/rootfs"
+
+
+def _open_root(g: Globals, pod: Pod, app: str, users: UserRange | None) -> int:
+    tree_id, lower = pod.tree_id(app), _tree_path(g, pod, app)
+    if tree_id is not None and lower:
+        return open_overlay(pod.path, tree_id, lower, app, users)
     if mounts_below(os.fsencode(f"{pod.path}/{app_rootfs(app)}")):
         raise StateError("pod has remaining mountpoints. Only pods using overlayfs or with no mountpoints can be exported")
     return os.open(app_rootfs(app), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=pod.fileno())
 
 
-def _write(path: str, manifest: bytes, root: int, users: UserRange | None, *, overwrite: bool) -> None:
+def _write(
+    path: str, manifest: bytes, entries: Iterable[tuple[TarEntry, Callable[[int], bytes] | None]], *, overwrite: bool
+) -> None:
     temporary = f"{path}.{os.getpid()}.new"
     try:
         with open(temporary, "xb") as file:
@@ -91,7 +111,7 @@ def _write(path: str, manifest: bytes, root: int, users: UserRange | None, *, ov
             def write(data: bytes) -> None:
                 file.write(packer.compress(data))
 
-            write_aci(write, manifest, _entries(root, users))
+            write_aci(write, manifest, entries)
             file.write(packer.flush())
             file.flush()
             os.fsync(file.fileno())

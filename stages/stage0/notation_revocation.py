@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from rktpy.errors import ConfigError
+from rktpy.errors import ConfigError, FetchError
 from rktpy.fetch.revocation import ask
 from rktpy.formats.trust.evidence import NOTATION
 from rktpy.formats.trust.requirements import Notation
@@ -30,8 +30,20 @@ def ask_about(g: Globals, store: Store, policy: str, name: str, found: list[Evid
     """
     requirements = [one for one in find_rule(policy, "oci", name).requirements if isinstance(one, Notation)]
 
+    # The same signature may be there many times over; nobody is asked the same thing twice.
+    answers: dict[tuple[str, bytes], bytes | FetchError] = {}
+
     def send(question: Question, url: str) -> bytes:
-        return ask(url, question.body, question.seconds, question.limit)
+        key = (url, question.body)
+        if key not in answers:
+            try:
+                answers[key] = ask(url, question.body, question.seconds, question.limit)
+            except FetchError as error:
+                answers[key] = error
+        answer = answers[key]
+        if isinstance(answer, FetchError):
+            raise answer
+        return answer
 
     asked: list[Evidence] = []
     for one in found:

@@ -14,6 +14,7 @@ from rktpy.formats.trust.evidence import FAMILIES, MAX_COUNT, Evidence
 from rktpy.formats.trust.policy import MAX_SIZE, parse_policy
 from rktpy.formats.trust.requirements import AcceptAnything, KeySource, Notation, Reject, TrustedKeys
 from rktpy.formats.trust.scopes import ACI
+from rktpy.log import note
 from rktpy.stage0.kept_evidence import KeptEvidence, keep
 from rktpy.stage0.signature_facts import Facts
 from rktpy.store.blobs import hash_of
@@ -45,6 +46,8 @@ def load_policy(path: str) -> Policy:
             _loaded[:] = [(path, data, parse_policy(data, path))]
         except FormatError as error:
             raise ConfigError(str(error)) from None
+        for problem in _loaded[0][2].dead:
+            note("trust", f"warning: {path}: {problem}")
     return _loaded[0][2]
 
 

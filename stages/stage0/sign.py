@@ -42,7 +42,8 @@ class SignOptions(Record):
     keyring, ``passphrase_file`` the file with the passphrase of the key, ``certificates`` the PEM certificates that belong to it.
     ``reference`` is the name to sign an OCI image for, empty for the one it was fetched by. ``output`` is the file for a detached
     signature, ``lookaside`` the directory for simple signatures in place of the configured one. ``expiry`` is in seconds from
-    now, 0 for none. ``predicate`` is a JSON file: it is attested, as one of the type ``predicate_type``. ``push`` asks to push
+    now, 0 for none. ``predicate`` is a JSON file: it is attested, as one of the type ``predicate_type``. ``timestamp_url`` is
+    that of an authority that stamps notation signatures with the time. ``push`` asks to push
     the signatures to the repository of the reference.
     """
 
@@ -58,6 +59,7 @@ class SignOptions(Record):
     expiry: int = 0
     predicate: str = ""
     predicate_type: str = ""
+    timestamp_url: str = ""
     push: bool = False
 
 
@@ -91,6 +93,7 @@ def _only(options: SignOptions, fitting: tuple[str, ...], what: str) -> None:
         (options.lookaside and SIMPLE not in options.types, "--lookaside is for --type=simple"),
         (options.certificates and NOTATION_JWS not in options.types, "--certificates is for --type=notation"),
         (options.expiry and NOTATION_JWS not in options.types, "--expiry is for --type=notation"),
+        (options.timestamp_url and NOTATION_JWS not in options.types, "--timestamp-url is for --type=notation"),
         (bool(options.predicate) != bool(options.predicate_type), "--predicate and --predicate-type belong together"),
         (
             options.predicate and not set(options.types) <= {COSIGN_TAG, SIGSTORE_BUNDLE},
@@ -236,8 +239,14 @@ class _Signing:
         signer = load_signer(key, _read(self._options.certificates, "certificates"), self._now, password)
         target = Target(self._manifest.media_type, self._digest, len(self._manifest.to_bytes()))
         expiry = self._now + self._options.expiry if self._options.expiry else 0
-        made = sign_notation(target, signer, self._now, expiry=expiry)
+        url = self._options.timestamp_url
+        made = sign_notation(target, signer, self._now, expiry=expiry, timestamp=self._stamp if url else None)
         return self._evidence(NOTATION, made.media_type, "envelope", made.envelope, made.annotations)
+
+    def _stamp(self, signature: bytes) -> bytes:
+        from rktpy.fetch.timestamp import stamp
+
+        return stamp(self._options.timestamp_url, signature)
 
     def _predicate(self) -> dict[str, Any]:
         return jsondoc.parse_object(_read(self._options.predicate, "predicate", MAX_SIZE // 2), self._options.predicate)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rktpy.stage0.pods import Pod
     from rktpy.store.store import Store
 
-BUNDLED = ("fly", "oci", "systemd")
+BUNDLED = ("fly", "kvm", "oci", "systemd")
 DEFAULT = "systemd"
 #: Where distributions put stage1 images; they are trusted like the program itself.
 IMAGES_DIR = "/usr/lib/rktpy/stage1-images"
@@ -35,8 +35,15 @@ _RKT_NAMES = {
     "coreos.com/rkt/stage1-coreos": "systemd",
     "coreos.com/rkt/stage1-host": "systemd",
     "coreos.com/rkt/stage1-src": "systemd",
+    "coreos.com/rkt/stage1-kvm": "kvm",
 }
-_RKT_FILES = {"stage1-fly.aci": "fly", "stage1-coreos.aci": "systemd", "stage1-host.aci": "systemd", "stage1-src.aci": "systemd"}
+_RKT_FILES = {
+    "stage1-fly.aci": "fly",
+    "stage1-coreos.aci": "systemd",
+    "stage1-host.aci": "systemd",
+    "stage1-src.aci": "systemd",
+    "stage1-kvm.aci": "kvm",
+}
 
 
 class Stage1(Record):

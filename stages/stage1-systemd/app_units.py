@@ -17,10 +17,11 @@ from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
 from rktpy.formats.stage1 import Enforcement
 from rktpy.isolate.plan import shown
+from rktpy.isolate.stream_modes import stream_modes
 from rktpy.record import Record
 from rktpy.stage1.systemd.pod_paths import CONFINE, FIRST_FAILURE, STATUS_SCRIPT, TERMINAL, WORKING_DIRECTORY
 from rktpy.stage1.systemd.pod_units import APPS
-from rktpy.stage1.systemd.streams import mux_command, stream_modes, uses_mux
+from rktpy.stage1.systemd.streams import mux_command, uses_mux
 from rktpy.stage1.systemd.unit_text import command, plain, quoted, unit
 
 TYPE_CHECKING = False

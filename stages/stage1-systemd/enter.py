@@ -106,7 +106,8 @@ class Entrance:
 def _run(entrance: Entrance, command: list[str]) -> int:
     master = terminal = -1
     if os.isatty(0) and os.isatty(1):
-        from rktpy.stage1.systemd.terminal import copy_window_size, open_terminal
+        from rktpy.isolate.raw_terminal import copy_window_size
+        from rktpy.stage1.systemd.terminal import open_terminal
 
         master, terminal = open_terminal(f"/proc/{entrance.first}/root")
         copy_window_size(0, terminal)
@@ -129,7 +130,8 @@ def _run(entrance: Entrance, command: list[str]) -> int:
 
 
 def _attend(master: int, pidfd: int) -> None:
-    from rktpy.stage1.systemd.terminal import RawTerminal, copy_window_size, pump
+    from rktpy.isolate.raw_terminal import RawTerminal, copy_window_size
+    from rktpy.stage1.systemd.terminal import pump
 
     signal(SIGWINCH, lambda _number, _frame: copy_window_size(0, master))
     for number in _FORWARDED:

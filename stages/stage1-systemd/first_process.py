@@ -22,6 +22,7 @@ from rktpy.isolate.plan import execute_plan
 from rktpy.isolate.pod_app import append_file, write_file
 from rktpy.isolate.process import SetCaps
 from rktpy.isolate.root import Root
+from rktpy.isolate.stream_modes import kubernetes_log_dir, log_file
 from rktpy.isolate.users import app_user
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
@@ -34,7 +35,7 @@ from rktpy.stage1.systemd.pod_paths import UNITS_DIR
 from rktpy.stage1.systemd.pod_root import pod_root
 from rktpy.stage1.systemd.pod_units import TARGET
 from rktpy.stage1.systemd.resources import Machine, Settings
-from rktpy.stage1.systemd.streams import KUBERNETES_LOGS, kubernetes_log_dir, log_file
+from rktpy.stage1.systemd.streams import KUBERNETES_LOGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -87,7 +87,7 @@ def pod_root(groups: tuple[Group, ...], *, terminal: str, console: str, protect:
         *host_programs(),
         Filesystem("proc", "/proc"),
         _sysfs("/sys", sharing),
-        *_cgroups(groups),
+        *_cgroups(groups, sharing),
         Tmpfs("/dev", "mode=755,size=64k,nr_inodes=1m", c.MS_NOSUID | c.MS_STRICTATIME),
         *device_nodes("/dev", "/dev" if sharing.user_namespace else ""),
         *working_directory("/"),
@@ -119,9 +119,12 @@ def _mqueue(sharing: Sharing) -> Iterable[Operation]:
         yield Mkdir("/dev/mqueue")
 
 
-def _cgroups(groups: tuple[Group, ...]) -> Iterable[Operation]:
+def _cgroups(groups: tuple[Group, ...], sharing: Sharing) -> Iterable[Operation]:
     """The hierarchies of this control group namespace, at the places where systemd looks for them."""
     if len(groups) == 1 and groups[0].version == 2:
+        if sharing.user_namespace and sharing.network:
+            # The host's hierarchy came with its /sys, and the kernel mounts none on itself.
+            yield Tmpfs("/sys/fs/cgroup", "mode=755,size=64k")
         yield Filesystem("cgroup2", "/sys/fs/cgroup", "nsdelegate")
         return
     if not groups:

@@ -1,7 +1,6 @@
 """The multiplexer of apps that can be attached to, or whose output goes to a log file of Kubernetes. Hot-path module.
 
-Modes of streams by annotation (rkt 1.30 ``stage1/init/common/app.go``): ``stream`` and ``tty`` can be attached to; with
-``logmode=k8s-plain`` what would go to the journal goes to ``kubernetes-log-path`` inside ``kubernetes-log-dir`` as well.
+Which apps have one is in :mod:`rktpy.isolate.stream_modes`.
 """
 
 from __future__ import annotations
@@ -9,54 +8,17 @@ from __future__ import annotations
 import os
 
 from rktpy.formats import stage1 as names
+from rktpy.isolate.stream_modes import log_file, stream_modes
 
 # Not when it is needed: that may be inside the pod, where there is no Python.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rktpy.formats.pod import PodManifest
     from rktpy.isolate.pod_app import PodApp
 
 #: In the pod's root: copies of the multiplexer and of what it needs, and where the log directory of Kubernetes is mounted.
 PROGRAMS_DIR = "rkt/iomux"
 KUBERNETES_LOGS = "rkt/kubernetes/log"
-_STREAMS = (("stdin", names.STDIN), ("stdout", names.STDOUT), ("stderr", names.STDERR))
-_PLAIN = "k8s-plain"
-
-
-def kubernetes_log_dir(manifest: PodManifest) -> str:
-    """The host's directory for log files, empty when the pod wants none."""
-    if manifest.annotation(names.LOG_MODE) != _PLAIN:
-        return ""
-    return manifest.annotation(names.KUBERNETES_LOG_DIR) or ""
-
-
-def log_file(app: PodApp) -> str:
-    """The app's log file, relative to that directory, empty when it has none. Raises FormatError."""
-    path = app.runtime.annotation(names.KUBERNETES_LOG_PATH) or ""
-    if not path or not kubernetes_log_dir(app.manifest):
-        return ""
-    from rktpy.formats.cri_log import log_file_name
-
-    return log_file_name(path)
-
-
-def stream_mode(app: PodApp, name: str, annotation: str) -> str:
-    """``null``, ``tty``, ``stream`` or ``journal``."""
-    mode = app.runtime.annotation(annotation) or ""
-    if mode in ("null", "tty", "stream"):
-        return mode
-    if name == "stdin":
-        return "null"
-    return "stream" if log_file(app) else "journal"
-
-
-def stream_modes(app: PodApp) -> dict[str, str]:
-    """The modes of an app's streams by name. Those that can be attached to are all the terminal if one is."""
-    modes = {name: stream_mode(app, name, annotation) for name, annotation in _STREAMS}
-    if "tty" in modes.values():
-        return {name: "tty" if mode == "stream" else mode for name, mode in modes.items()}
-    return modes
 
 
 def uses_mux(app: PodApp) -> bool:

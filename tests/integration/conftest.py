@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import Rktpy, need_tool
 from tests.support.host_network import HostNetwork, host_network
+from tests.support.oci_bundles import Bundle, Runtime
 from tests.support.pods import store_with
 from tests.support.services import own_run_directory
 
@@ -23,7 +24,8 @@ def template(launcher: Path, busybox_images: Path, tmp_path_factory: pytest.Temp
 @pytest.fixture
 def stored(rktpy: Rktpy, template: Path) -> Rktpy:
     """The command, with a copy of that directory."""
-    subprocess.run(["cp", "-a", str(template), str(rktpy.data)], check=True)
+    rktpy.data.mkdir(exist_ok=True)
+    subprocess.run(["cp", "-a", f"{template}/.", str(rktpy.data)], check=True)
     return rktpy
 
 
@@ -42,3 +44,18 @@ def run_dir(rktpy: Rktpy, tmp_path: Path) -> Iterator[Path]:
     with own_run_directory(rktpy.launcher, tmp_path) as (launcher, path):
         rktpy.launcher = launcher
         yield path
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Iterator[Runtime]:
+    """A low-level runtime; its containers are deleted after the test."""
+    need_tool("busybox")
+    made = Runtime(tmp_path)
+    yield made
+    made.clean()
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    """A bundle with busybox."""
+    return Bundle(tmp_path / "bundle")

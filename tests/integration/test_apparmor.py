@@ -91,4 +91,7 @@ def test_a_profile_that_was_unloaded_is_refused(profile: str, stored: Rktpy, tmp
     uuid = stored(UNSIGNED, "prepare", "--quiet", manifest).stdout.strip()
     parser(tmp_path / "profile", "--remove")
     done = stored(UNSIGNED, "run-prepared", uuid, status=254)
-    assert (done.stdout, done.stderr.splitlines()[-1]) == ("", f'run: app busybox: AppArmor profile "{NAME}" is not loaded')
+    assert (done.stdout, done.stderr.splitlines()[-1]) == (
+        "",
+        f'run-prepared: app busybox: AppArmor profile "{NAME}" is not loaded',
+    )

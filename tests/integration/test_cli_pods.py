@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import Rktpy
 
-pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "oci", "systemd")]
+pytestmark = [pytest.mark.root, pytest.mark.stage1("fly", "kvm", "oci", "systemd")]
 
 NAME = "example.com/busybox:1"
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")

@@ -48,7 +48,7 @@ _APP = """
 _MAKING = """
     cgroup.delegation cgroup.limits cli.images fetch fetch.app_string fetch.reference fetch.url formats.aci.isolator_flags
     formats.cli_values formats.oci formats.oci.digest formats.oci.image_name isolate.enforcement isolate.host_mounts
-    isolate.mounts isolate.protected_paths isolate.volumes pod pod.limits
+    isolate.mounts isolate.protected_paths isolate.stream_modes isolate.volumes net net.pod_bandwidth pod pod.limits
     pod.pod stage0.app_settings stage0.images stage0.mtab stage0.overlay
     stage0.podmanifest stage0.prepare stage0.replace_file stage1.systemd.app_root stage1.systemd.app_units
     stage1.systemd.first_process stage1.systemd.pod stage1.systemd.pod_files stage1.systemd.pod_paths stage1.systemd.pod_root

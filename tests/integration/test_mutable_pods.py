@@ -19,7 +19,7 @@ from rktpy.linux import syscalls
 from tests.conftest import Rktpy
 from tests.support.pods import BUSYBOX, UNSIGNED, mounts_of
 
-pytestmark = [pytest.mark.root, pytest.mark.stage1("oci", "systemd")]
+pytestmark = [pytest.mark.root, pytest.mark.stage1("kvm", "oci", "systemd")]
 
 LIMIT_S = 30
 
@@ -125,6 +125,12 @@ def test_an_app_is_started_again(sandbox: Sandbox) -> None:
     for name in ("app1", "app2"):
         sandbox.add(name, "echo start >> /starts; busybox sleep 1000")
         sandbox.app("start", name)
+
+    def starts() -> str:
+        command = ("app", "exec", "--app=app1", sandbox.uuid, "/bin/busybox", "cat", "/starts")
+        return sandbox.rktpy(*command, status=None).stdout
+
+    sandbox.until(lambda: starts() == "start\n")
     first = sandbox.document("app1")
     sandbox.app("stop", "app1")
     assert sandbox.states() == {"app1": "exited", "app2": "running"}
@@ -134,8 +140,7 @@ def test_an_app_is_started_again(sandbox: Sandbox) -> None:
     assert sandbox.states() == {"app1": "running", "app2": "running"}
     again = sandbox.document("app1")
     assert again["started_at"] > first["started_at"] and "exit_code" not in again
-    done = sandbox.rktpy("app", "exec", "--app=app1", sandbox.uuid, "/bin/busybox", "cat", "/starts")
-    assert done.stdout == "start\nstart\n"
+    sandbox.until(lambda: starts() == "start\nstart\n")
 
 
 @pytest.mark.parametrize("target", ["/dir2", "/new/deep", "../../../new", "/dir1/link"])

@@ -19,7 +19,7 @@ from tests.support.http_server import Answer, Request, Server
 from tests.support.notation import COSE_TYPE, JWS_TYPE, code_chain, cose, jws, protected_headers
 from tests.support.referrers import manifest, put_signature
 from tests.support.registry import Registry, make_image
-from tests.support.timestamps import openssl_response
+from tests.support.timestamps import openssl_reply, openssl_response
 from tests.unit.test_notation_revocation import crl_answer, crl_pointer, ocsp_answer, ocsp_pointer
 
 pytestmark = [pytest.mark.root]
@@ -213,8 +213,11 @@ def test_revocation_is_asked_about_at_the_fetch_and_remembered(signed: Signed, b
         chain = code_chain(extra=[ocsp_pointer(responder.url + "/ocsp"), crl_pointer(responder.url + "/list")])
         descriptor = signed.push(busybox, "revoke/app:v1")
         put_signature(signed.registry, "revoke/app", descriptor, jws(chain, target=descriptor))
+        # The same signature twice: who does not answer is asked once.
+        put_signature(signed.registry, "revoke/app", descriptor, jws(chain, target=descriptor, header={"again": "1"}))
         error = signed.fetch("revoke/app:v1", status=254).stderr
         assert "it is not known whether certificate" in error
+        assert [request.path for request in responder.requests] == ["/ocsp", "/list"]
         asked: list[Request] = []
 
         def answer(request: Request) -> Answer:
@@ -353,16 +356,32 @@ def test_from_nothing_to_a_refused_image_with_rktpy_alone(signed: Signed, busybo
     reference = signed.reference("guide/app:v1")
     author = Rktpy(launcher, tmp_path / "author")
     author("--insecure-options=http,image", "fetch", reference, env=signed.environ)
-    author(
-        "--insecure-options=http,image", "image", "sign", "--type=notation", "--expiry=24h", "--push",
-        f"--key={tmp_path}/build.key", f"--certificates={tmp_path}/chain.pem", reference, env=signed.environ,
+    root, middle, tsa = tsa_chain()
+    signed.store("tsa", "clock", root)
+    signed.policy(trustStores=["ca:example", "tsa:clock"])
+    signing = (
+        "--insecure-options=http,image", "image", "sign", "--type=notation", f"--key={tmp_path}/build.key",
+        f"--certificates={tmp_path}/chain.pem",
     )  # fmt: skip
+    with Server() as clock:
+
+        def stamp(request: Request) -> Answer:
+            # Exact to the second: the certificate is hardly older than that.
+            return Answer(200, openssl_reply(tmp_path / "tsa", request.body, tsa, [middle], accuracy=""))
+
+        clock.routes["/tsa"] = stamp
+        clock.serve("/other", Answer(200, openssl_response(tmp_path / "other", b"other", tsa, [middle])))
+        other = author(*signing, f"--timestamp-url={clock.url}/other", reference, env=signed.environ, status=254)
+        assert "the time stamp is about something else" in other.stderr
+        author(*signing, "--expiry=24h", "--push", f"--timestamp-url={clock.url}/tsa", reference, env=signed.environ)
+        assert clock.requests[-1].headers["content-type"] == "application/timestamp-query"
     assert "trust store ca:example" in signed.fetch("guide/app:v1", status=254).stderr
     store.write_bytes((tmp_path / "ca.pem").read_bytes())
     signed.fetch("guide/app:v1")
     assert HELLO in signed.rktpy("run", reference).stdout
     explained = signed.rktpy("trust", "explain", reference).stdout
     assert "CN=build" in explained and "the signature expires at" in explained
+    assert "the certificates were valid at" in explained
     store.rename(tmp_path / "taken-away.pem")
     refused = signed.rktpy("run", reference, status=254).stderr
     assert "trust store ca:example holds no certificate" in refused

@@ -122,7 +122,7 @@ def test_keyless_from_the_registry_to_the_pod(
     image.attach(keyless_bundle(sigstore, image.digest))
     told = fetch(rktpy, image.reference)
     assert f"the certificate is that of {EMAIL} (identity from {ISSUER})" in told
-    assert "trusted logs give 1 promises and 1 inclusion proofs" in told
+    assert "trusted logs give 1 promise and 1 inclusion proof" in told
     assert HELLO in rktpy("run", image.reference, env={"PATH": "/nonexistent"}).stdout
 
     require(rktpy, registry, keyless(root, subject="bob@example.com"))

@@ -59,7 +59,7 @@ def answered(command: str, more: str, directory: Path, data: Path) -> str:
 def wait_for(condition: object, directory: Path) -> None:
     """Wait until ``condition`` holds; what the unit said if it never does."""
     assert callable(condition)
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while not condition():
         if time.monotonic() > deadline:
             said = {path.name: path.read_text() for path in directory.iterdir() if path.is_file()}
@@ -84,7 +84,7 @@ def test_a_pod_in_a_unit(delegated: bool, stored: Rktpy, tmp_path: Path) -> None
     command = " ".join(stored.argv(*run))
     directory = tmp_path / "unit"
     directory.mkdir()
-    answer = isolated(answered, command, "Delegate=yes" if delegated else "", directory, stored.data, cgroups=True)
+    answer = isolated(answered, command, "Delegate=yes" if delegated else "", directory, stored.data, cgroups=True, timeout=150)
     lines = answer.splitlines()
     uuid = stored("list", "--full", "--no-legend").stdout.split("\t")[0]
     assert lines[0] == "active active", answer

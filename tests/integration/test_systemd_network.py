@@ -23,7 +23,7 @@ from tests.support.metadata import Metadata
 from tests.support.pod_manifests import app, isolators, pod_of
 from tests.support.pods import BUSYBOX, UNSIGNED, Running, document, prepare, report, shell, states, wait_for
 
-pytestmark = [pytest.mark.root, pytest.mark.stage1("systemd")]
+pytestmark = [pytest.mark.root, pytest.mark.stage1("systemd", "kvm")]
 
 DEFAULT = "--net=default"
 
@@ -70,7 +70,7 @@ def test_default(stored: Rktpy, host: HostNetwork, tmp_path: Path) -> None:
             while not lines[-1].startswith("own"):
                 lines.append(pod.line())
                 assert lines[-1]
-            text = "".join(lines)
+            text = "".join([f"{line.rstrip()}\n" for line in lines])
             assert f"{address}\trkt-{pod.uuid}\n" in text and "127.0.0.1\tlocalhost" in text.replace(" ", "\t")
             assert text.endswith(f"rkt-{pod.uuid}\ndefault via 172.16.28.1 dev eth0\nfrom {address}\nown\n")
             assert f"default:ip4={address}" in stored("list").stdout
@@ -88,6 +88,7 @@ def test_default(stored: Rktpy, host: HostNetwork, tmp_path: Path) -> None:
     nothing_left(stored, host, pod.uuid)
 
 
+@pytest.mark.stage1("systemd")
 def test_none_and_host(stored: Rktpy, host: HostNetwork, tmp_path: Path) -> None:
     with server() as port:
         look = (
@@ -234,7 +235,8 @@ def test_bandwidth(stored: Rktpy, host: HostNetwork, tmp_path: Path) -> None:
 
 def test_the_metadata_service(rktpy: Rktpy, template: Path, run_dir: Path, host: HostNetwork, tmp_path: Path) -> None:
     """Apps are told where it is: on the host's side of the pod's network."""
-    subprocess.run(["cp", "-a", template, rktpy.data], check=True)
+    rktpy.data.mkdir(exist_ok=True)
+    subprocess.run(["cp", "-a", f"{template}/.", rktpy.data], check=True)
     script = 'echo $AC_METADATA_URL; wget -q -O - "$AC_METADATA_URL/acMetadata/v1/pod/uuid"; echo'
     with Metadata(rktpy, tmp_path, run_dir, port=METADATA_PORT) as service:
         service.said("running")

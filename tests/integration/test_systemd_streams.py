@@ -20,7 +20,7 @@ from tests.conftest import Rktpy
 from tests.support.pod_manifests import app, pod_of
 from tests.support.pods import BUSYBOX, UNSIGNED, Running, states, wait_for
 
-pytestmark = [pytest.mark.root, pytest.mark.stage1("systemd")]
+pytestmark = [pytest.mark.root, pytest.mark.stage1("systemd", "kvm")]
 
 LIMIT_S = 20
 STREAMS = ("--stdin=stream", "--stdout=stream", "--stderr=stream")

@@ -20,7 +20,7 @@ from tests.conftest import Rktpy
 from tests.support.app_lines import app_lines
 from tests.support.pods import BUSYBOX, UNSIGNED, Running, states
 
-pytestmark = [pytest.mark.root, pytest.mark.stage1("systemd")]
+pytestmark = [pytest.mark.root, pytest.mark.stage1("systemd", "kvm")]
 
 LIMIT_S = 20
 

@@ -137,3 +137,13 @@ def test_a_key_file_that_cannot_be_used_decides_nothing(
     assert "cannot decide about image" in done.stderr
     assert "undecided" in done.stderr
     assert str(file) in done.stderr
+
+
+def test_a_scope_that_can_never_match_is_told(rktpy: Rktpy, busybox: str) -> None:
+    policy = write_policy(rktpy, {"default": ANYTHING, "transports": {"docker": {"busybox": REJECT}}})
+    done = rktpy("fetch", busybox)
+    warning = (
+        f"trust: warning: {policy}: transports.docker.busybox can never match: "
+        "must begin with a registry's host name, as in docker.io/library/busybox\n"
+    )
+    assert done.stderr == warning

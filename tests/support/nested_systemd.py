@@ -30,6 +30,7 @@ def boot(units: str, target: str) -> tuple[int, int]:
             syscalls.unshare(c.CLONE_NEWCGROUP)
             syscalls.mount("proc", "/proc", "proc", 0, None)
             if pure:
+                syscalls.umount2("/sys/fs/cgroup", c.MNT_DETACH)  # the kernel mounts none on itself
                 syscalls.mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, None)
             environment = {
                 "container": "test",

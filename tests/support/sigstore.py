@@ -231,6 +231,12 @@ def intoto_entry(signature: bytes, verifier: bytes, content: bytes) -> dict[str,
     return {"apiVersion": "0.0.2", "kind": "intoto", "spec": {"content": inner}}
 
 
+def intoto_entry_1(verifier: bytes, data: bytes) -> dict[str, Any]:
+    """An entry of the older kind, over the bytes of an envelope."""
+    digest = {"algorithm": "sha256", "value": hashlib.sha256(data).hexdigest()}
+    return {"apiVersion": "0.0.1", "kind": "intoto", "spec": {"content": {"hash": digest}, "publicKey": b64(verifier)}}
+
+
 def envelope(content: bytes, signature: bytes, kind: str = IN_TOTO, **changes: Any) -> dict[str, Any]:
     return {"payload": b64(content), "payloadType": kind, "signatures": [{"sig": b64(signature)}]} | changes
 

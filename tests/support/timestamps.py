@@ -170,7 +170,7 @@ signer_key = {directory}/signer.key
 signer_digest = {digest}
 default_policy = 1.2.3.4.1
 digests = sha1, sha256, sha384, sha512
-accuracy = secs:1, millisecs:500, microsecs:100
+{accuracy}
 ordering = yes
 tsa_name = yes
 ess_cert_id_chain = {whole}
@@ -185,25 +185,41 @@ def openssl_response(
     chain: Sequence[Issued],
     *,
     imprint: str = "sha256",
+    with_certificates: bool = True,
+    **settings: Any,
+) -> bytes:
+    """A TimeStampResp that ``openssl ts`` made, now."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "message").write_bytes(message)
+    query = directory / "query"
+    wanted = ("-cert",) if with_certificates else ()
+    _openssl("ts", "-query", "-data", str(directory / "message"), f"-{imprint}", *wanted, "-out", str(query))
+    return openssl_reply(directory, query.read_bytes(), signer, chain, **settings)
+
+
+def openssl_reply(
+    directory: Path,
+    query: bytes,
+    signer: Issued,
+    chain: Sequence[Issued],
+    *,
     digest: str = "sha256",
     ess: str = "sha256",
     whole: bool = False,
-    with_certificates: bool = True,
+    accuracy: str = "accuracy = secs:1, millisecs:500, microsecs:100",
 ) -> bytes:
-    """A TimeStampResp that ``openssl ts`` made, now."""
+    """The answer of ``openssl ts`` to a TimeStampReq."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "serial").write_text("01\n")
     (directory / "signer.pem").write_bytes(signer.pem)
     (directory / "signer.key").write_bytes(signer.key_pem)
     (directory / "chain.pem").write_bytes(b"".join(certificate.pem for certificate in chain))
-    (directory / "message").write_bytes(message)
-    config = _CONFIG.format(directory=directory, digest=digest, ess=ess, whole="yes" if whole else "no")
+    (directory / "query").write_bytes(query)
+    config = _CONFIG.format(directory=directory, digest=digest, ess=ess, whole="yes" if whole else "no", accuracy=accuracy)
     (directory / "ts.cnf").write_text(config)
-    query, reply = directory / "query", directory / "reply"
-    wanted = ("-cert",) if with_certificates else ()
-    _openssl("ts", "-query", "-data", str(directory / "message"), f"-{imprint}", *wanted, "-out", str(query))
-    _openssl("ts", "-reply", "-config", str(directory / "ts.cnf"), "-queryfile", str(query), "-out", str(reply))
-    return reply.read_bytes()
+    names = ("-config", "ts.cnf"), ("-queryfile", "query"), ("-out", "reply")
+    _openssl("ts", "-reply", *[word for flag, name in names for word in (flag, str(directory / name))])
+    return (directory / "reply").read_bytes()
 
 
 def _openssl(*arguments: str) -> None:

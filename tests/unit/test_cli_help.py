@@ -101,7 +101,7 @@ def test_manual_pages_are_those_of_the_commands() -> None:
     assert pages == {"-".join(("rktpy", *command.path)) for command in (ROOT, *LISTED)}
     texts = {path.stem for path in (CHECKOUT / "docs/man/src").glob("*.txt")}
     assert texts <= pages
-    others = {f"{path.stem}({path.suffix[1:]})" for path in (CHECKOUT / "docs/man").glob("man[57]/*")}
+    others = {f"{path.stem}({path.suffix[1:]})" for path in (CHECKOUT / "docs/man").glob("man[578]/*")}
     for path in (CHECKOUT / "docs/man/src").glob("*.txt"):
         _text, _title, also = path.read_text().partition("# SEE ALSO\n")
         assert set(also.split()) <= pages | others, path

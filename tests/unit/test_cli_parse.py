@@ -294,7 +294,10 @@ def command_lines(draw: st.DrawFn) -> tuple[Command, dict[str, str], list[str], 
         else:
             pieces.append([f"--{name}", value])
         values[name] = value
-    positional = draw(st.lists(st.sampled_from(["u", "", "-", "list", "a=b"]), max_size=3))
+    # A word after a command with sub-commands may be one of these ("trust list" is no file called list).
+    words_of_others = {other.path[-1] for other in COMMANDS if other.path[:-1] == command.path}
+    given = [word for word in ("u", "", "-", "list", "a=b") if word not in words_of_others]
+    positional = draw(st.lists(st.sampled_from(given), max_size=3))
     cut = draw(st.integers(0, len(pieces)))
     before, after = pieces[:cut], pieces[cut:]
     # Flags may come between the words of a command, and between the arguments unless the first of them ends the flags.

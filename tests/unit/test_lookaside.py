@@ -170,8 +170,14 @@ def test_writing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="only to a file URL"):
         write_signature("https://signatures.example", "team/app", DIGEST, b"")
     (tmp_path / "file").touch()
-    with pytest.raises(FetchError, match="cannot write a signature"):
-        write_signature(f"file://{tmp_path}/file", "team/app", DIGEST, b"")
+    (tmp_path / f"a@{HEX}").touch()
+    for base, repository in ((f"file://{tmp_path}/file", "team/app"), (f"file://{tmp_path}", "a")):
+        with pytest.raises(FetchError, match="cannot write a signature"):
+            write_signature(base, repository, DIGEST, b"")
+    with pytest.raises(FetchError, match="there are 64 already"):
+        for _ in range(MAX_COUNT):
+            write_signature(f"file://{tmp_path}/look", "team/app", DIGEST, b"x")
+    assert len(list((tmp_path / "look/team").glob("*/*"))) == MAX_COUNT
 
 
 def test_skopeo_takes_what_we_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ EXPECTED = {
         f"rktpy-{name}"
         for name in ("archive", "config", "keystore", "policy.json", "trust", "store", "pod", "progress", "net", "unit")
     ],
-    *[f"rktpy-{name}" for name in ("references", "stage1", "stage1-oci", "fly", "systemd")],
+    *[f"rktpy-{name}" for name in ("references", "stage1", "stage1-oci", "fly", "kvm", "systemd")],
 }
 
 

@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from rktpy.errors import FetchError
 from rktpy.formats.trust.requirements import KeySource
+from rktpy.store.images import united_evidence
 from rktpy.trust import notation_facts
 from rktpy.trust.evidence import Evidence
 from rktpy.trust.notation_revocation import Question
@@ -338,3 +339,19 @@ def test_answers_of_openssl(trusting: World, pointed: list[Issued], tmp_path: Pa
     response, listed = answers(f"R\t340101000000Z\t240601000000Z,keyCompromise\t{serial}\tunknown\t/CN=signer\n")
     assert "was revoked at 2024-06-01T00:00:00Z" in trusting.refusal(envelope, ocsp_0=response)
     assert "was revoked at 2024-06-01T00:00:00Z" in trusting.refusal(envelope, crl_0=listed)
+
+
+def test_what_was_answered_before_gives_way_to_what_is_known_now() -> None:
+    def kept(envelope: str, **answers: str) -> dict[str, Any]:
+        return Evidence(
+            "notation", "registry.example", "application/jose+json", (("envelope", envelope), *answers.items())
+        ).to_dict()
+
+    good, silent = kept("sha256:1", ocsp="sha256:2"), kept("sha256:1")
+    other = kept("sha256:3", ocsp="sha256:2")
+    assert united_evidence((good, other), (silent,)) == (silent, other)
+    assert united_evidence((good,), (good,)) == (good,)
+    assert united_evidence((good, other), ()) == (good, other)
+    # Signatures of other kinds have no answers beside them.
+    simple = {"family": "simple-signing", "blobs": {"signature": "sha256:4"}}
+    assert united_evidence((simple,), (silent,)) == (silent, simple)

@@ -17,6 +17,7 @@ from rktpy.formats.trust.checkpoint import parse_checkpoint
 from rktpy.formats.trust.fields import Fields
 from rktpy.formats.trust.fulcio_claims import NAMES, claim_number
 from rktpy.formats.trust.intoto import parse_statement, written
+from rktpy.formats.trust.policy import parse_policy
 from rktpy.formats.trust.trusted_root import Period, parse_trusted_root
 from tests.support.sigstore import Deployment, Rekor, pae
 
@@ -224,3 +225,23 @@ def test_a_fraction_of_a_second_is_read() -> None:
     root = Deployment().trusted_root()
     root["certificateAuthorities"][0]["validFor"]["start"] = "2024-01-01T00:00:00.123Z"
     assert parse_trusted_root(json.dumps(root).encode(), "x").authorities[0].period.start == 1704067200
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"claims": {"nonsense": "x"}}, "keyless.claims.nonsense: is no claim: give 1.N"),
+        ({"claims": {"1.8": "x"}}, 'keyless.claims."1.8": is no claim'),
+        ({"issuer": {"regexp": "("}}, "keyless.issuer.regexp: is no regular expression"),
+        ({"subject": {"otherName": "x", "email": "y"}}, "keyless.subject: email and otherName exclude each other"),
+    ],
+)
+def test_keyless_policies_that_are_refused(change: dict[str, Any], reason: str) -> None:
+    keyless = {"trustedRootPath": "/root.json", "issuer": "https://issuer.example", "subject": {"otherName": "a"}}
+    requirement = {"type": "rktpy:sigstoreBundle", "keyless": keyless}
+    document: dict[str, Any] = {"default": [requirement]}
+    assert parse_policy(json.dumps(document).encode(), "p").default
+    requirement["keyless"] = keyless | change
+    with pytest.raises(FormatError) as error:
+        parse_policy(json.dumps(document).encode(), "p")
+    assert reason in str(error.value)

@@ -24,6 +24,7 @@ from tests.support.sigstore import (
     envelope,
     hashedrekord,
     hashedrekord_2,
+    intoto_entry_1,
     log_instance,
     message,
     pae,
@@ -31,7 +32,7 @@ from tests.support.sigstore import (
     sign,
     statement,
 )
-from tests.support.sigstore_policy import DIGEST, MANIFEST, OTHER, SLSA, ask, bundled, cosign, keyless, why
+from tests.support.sigstore_policy import DIGEST, DSSE, MANIFEST, OTHER, SLSA, ask, bundled, cosign, keyless, why
 
 KEY = new_key("P-256", 50)
 HOUR = 3600
@@ -133,6 +134,25 @@ def test_the_old_scheme(sigstore: Deployment) -> None:
     other = logged | {"dev.cosignproject.cosign/signature": b64(signature)}
     stranger = sigstore.leaf(new_key("P-256", 51))
     assert "does not fit" in why(wanted, cosign(data, other | {"dev.sigstore.cosign/certificate": stranger.pem.decode()}))
+
+
+def test_attestations_of_the_old_scheme(sigstore: Deployment) -> None:
+    """Their time stamps are over the envelope, since the signature stands inside of it."""
+    leaf = sigstore.leaf(KEY)
+    content = statement(DIGEST, SLSA)
+    signature = sign(KEY, pae(content))
+    data = json.dumps(envelope(content, signature)).encode()
+    certificate = {"dev.sigstore.cosign/certificate": leaf.pem.decode()}
+
+    def stamped(over: bytes) -> dict[str, str]:
+        return {"dev.sigstore.cosign/rfc3161timestamp": json.dumps({"SignedRFC3161Timestamp": b64(sigstore.stamp(over))})}
+
+    wanted = keyless(sigstore.trusted_root(), predicate=SLSA)
+    assert why(wanted, cosign(data, certificate | stamped(data), DSSE)) == ""
+    assert "is over other bytes" in why(wanted, cosign(data, certificate | stamped(signature), DSSE))
+    for body in (dsse_entry(signature, leaf.pem, content), intoto_entry_1(leaf.pem, data)):
+        logged = {"dev.sigstore.cosign/bundle": sigstore.rekor.annotation(body)}
+        assert why(wanted, cosign(data, certificate | logged, DSSE)) == ""
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from tests.support.sigstore import (
     envelope,
     hashedrekord,
     intoto_entry,
+    intoto_entry_1,
     pae,
     payload,
     sign,
@@ -244,7 +245,7 @@ def test_a_promise_of_the_log() -> None:
     good = logged(hashedrekord(signature, PEM, GOOD), signature)
     requirement = by_keys(PEM, logs=(LOG_PEM,))
     assert why(requirement, good) == ""
-    assert "trusted logs give 1 promises" in ask(requirement, good).steps[-1].reason
+    assert "trusted logs give 1 promise" in ask(requirement, good).steps[-1].reason
     assert "there is no promise by a trusted transparency log" in why(requirement, old())
     # Without log keys nobody looks at it.
     assert why(by_keys(PEM), old(**{REKOR: "{}"})) == ""
@@ -261,7 +262,7 @@ def test_attacks_on_the_promise() -> None:
         (logged(body, signature, ordered=False), "the log did not sign the promise"),
         (
             logged(body, signature, stranger),
-            "no promise by a trusted transparency log (only entries of 1 logs that are not trusted)",
+            "no promise by a trusted transparency log (only entries of 1 log not trusted)",
         ),
         (logged(hashedrekord(again, PEM, GOOD), signature), "is of another signature"),
         (logged(hashedrekord(signature, spki_pem(STRANGER), GOOD), signature), "is of another key"),
@@ -315,6 +316,15 @@ def test_an_attestation_in_the_log() -> None:
     for body in (dsse_entry(signature, PEM, content), intoto_entry(signature, PEM, content)):
         found = cosign(json.dumps(envelope(content, signature)).encode(), {REKOR: LOG.annotation(body)}, DSSE)
         assert why(bundle_by_keys(PEM, predicate=SLSA, log="promise", logs=(LOG_PEM,)), found) == ""
+    data = json.dumps(envelope(content, signature)).encode()
+    wanted = bundle_by_keys(PEM, predicate=SLSA, log="promise", logs=(LOG_PEM,))
+    assert why(wanted, cosign(data, {REKOR: LOG.annotation(intoto_entry_1(PEM, data))}, DSSE)) == ""
+    # The same envelope with a space more is not what was logged.
+    spaced = {REKOR: LOG.annotation(intoto_entry_1(PEM, data + b" "))}
+    assert "is of another artifact" in why(wanted, cosign(data, spaced, DSSE))
+    assert "is of another key" in why(
+        wanted, cosign(data, {REKOR: LOG.annotation(intoto_entry_1(spki_pem(STRANGER), data))}, DSSE)
+    )
     wrong = cosign(
         json.dumps(envelope(content, signature)).encode(), {REKOR: LOG.annotation(dsse_entry(signature, PEM, b"x"))}, DSSE
     )

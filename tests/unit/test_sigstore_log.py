@@ -19,6 +19,7 @@ from tests.support.sigstore import (
     hashedrekord,
     hashedrekord_2,
     intoto_entry,
+    intoto_entry_1,
     pae,
     sign,
     spki,
@@ -139,6 +140,7 @@ BAD_ENTRIES = [
         "is of another artifact",
     ),
     ("a promise of Rekor 2", LOG.entry(BODY_2), "has a promise, which logs of the second generation do not give"),
+    ("the bytes of an envelope", LOG.entry(intoto_entry_1(PEM, b"x")), "which only cosign's tags keep"),
     ("an unknown kind", LOG.entry({**BODY, "kind": "rpm"}), "'rpm 0.0.1' is not a supported kind of entry"),
     ("an unknown member of the body", LOG.entry({**BODY, "more": 1}), "body: more: is not known here"),
     (

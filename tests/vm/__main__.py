@@ -9,12 +9,16 @@
     --results=DIR               leave junit.xml, journal.txt and console.txt there
     --jobs=N                    tests at a time (2)
 
+The host is built, booted and saved when it is first wanted, as root, into $RKTPY_VM_CACHE (~/.cache/rktpy/vm).
+$RKTPY_VM_ACCEL is kvm or tcg; without it KVM is used where it is seen to boot. One machine runs at a time; others wait.
+
 The exit status is that of pytest or of the command; 124 when the time was up, 125 when there is no host.
 """
 
 from __future__ import annotations
 
 import getopt
+import signal
 import sys
 from pathlib import Path
 
@@ -45,6 +49,8 @@ def main(argv: list[str]) -> int:
     if argv[:1] not in (["run"], ["exec"], ["build"]):
         print("vm: say run, exec or build (try --help)", file=sys.stderr)
         return 125
+    # So that what was begun is taken down: a machine, half an image.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     results = Path(options["--results"]) if "--results" in options else None
     try:
         with only_one():

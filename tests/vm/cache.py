@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-#: How many of a kind are kept.
-_KEPT = 2
+#: How many of a kind are kept: other checkouts may use the cache too.
+_KEPT = 3
 
 
 class HostError(Exception):

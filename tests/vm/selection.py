@@ -21,6 +21,9 @@ ENVIRONMENT = {
     # Nothing else is on this machine that a test as root could harm.
     "RKTPY_TEST_SANDBOX": "host",
     "RKTPY_TEST_REQUIRE_TOOLS": "1",
+    # Repetitions that find what happens seldom take too long here.
+    "RKTPY_TEST_KILLS": "8",
+    "RKTPY_TEST_PODS": "10",
     # What systemd leaves to the tests (rktpy-groups.service).
     "RKTPY_TEST_CGROUP": "/system.slice/rktpy-groups.service",
 }

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.vm import __main__ as command_line
+from tests.vm import matrix
 from tests.vm.cache import HostError, digest, kept, only_one
 from tests.vm.guest import agent
 from tests.vm.image import image_key, packages
@@ -32,11 +33,11 @@ def test_what_is_in_the_cache_is_not_made_again(cache: Path) -> None:
         made.append(path.name)
         (path / "file").write_text("x")
 
-    for key in ("a", "a", "b", "a", "c"):
+    for key in ("a", "a", "b", "a", "c", "d"):
         assert (kept("image", key, make) / "file").read_text() == "x"
         os.utime(cache / f"image-{key}", (len(made), len(made)))
-    assert made == ["image-a.part", "image-b.part", "image-c.part"]
-    assert len(list(cache.glob("image-*"))) == 2, "older ones go"
+    assert made == ["image-a.part", "image-b.part", "image-c.part", "image-d.part"]
+    assert len(list(cache.glob("image-*"))) == 3, "older ones go"
 
 
 def test_what_could_not_be_made_leaves_nothing(cache: Path) -> None:
@@ -110,3 +111,21 @@ def test_the_agent_runs_a_command(argv: list[str], out: bytes, err: bytes, statu
     assert (told[b"O"], told[b"E"], frame[1]) == (out, err, status)
     for one in (ours, theirs):
         one.close()
+
+
+def test_the_table_of_what_ran_where(tmp_path: Path) -> None:
+    case = '<testcase classname="tests.unit.test_{0}" name="test_{1}">{2}</testcase>'
+    bodies = {
+        "first": case.format("a", "one", "") + case.format("a", "two", "<failure/>") + case.format("b", "one", "<skipped/>"),
+        "second": case.format("a", "two", ""),
+    }
+    for name, body in bodies.items():
+        (tmp_path / name).write_text(f"<testsuites><testsuite>{body}</testsuite></testsuites>")
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    assert matrix.table([("x", first), ("y", first), ("y", second)]).splitlines() == [
+        "| | x | y |",
+        "|---|---|---|",
+        "| `tests/unit/test_a.py` | 1 of 2 | 2 |",
+        "| `tests/unit/test_b.py` | 0 (1 skipped) | 0 (1 skipped) |",
+        "| all | 1 of 2 (1 skipped) | 2 (1 skipped) |",
+    ]

@@ -1,4 +1,4 @@
-"""How a systemd pod ends, and what its status is then."""
+"""How a pod of several apps ends, and what its status is then."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.app_lines import app_lines
 from tests.support.pod_manifests import app, pod_of
 from tests.support.pods import UNSIGNED, Running, states
 
-pytestmark = [pytest.mark.root, pytest.mark.stage1("systemd")]
+pytestmark = [pytest.mark.root, pytest.mark.stage1("systemd", "kvm")]
 
 
 def run(rktpy: Rktpy, manifest: str, status: int) -> list[tuple[str, str]]:

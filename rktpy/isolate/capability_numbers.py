@@ -1,0 +1,18 @@
+"""Capabilities by name and number.
+
+Numbers as in the kernel's ``include/uapi/linux/capability.h``; names as in capabilities(7). Hot-path module.
+"""
+
+from __future__ import annotations
+
+_NAMES = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
+    "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
+    "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+)
+#: Number of each capability by name (``CAP_CHOWN`` ...).
+NUMBERS: dict[str, int] = {f"CAP_{name}": number for number, name in enumerate(_NAMES.split())}
+SETPCAP = NUMBERS["CAP_SETPCAP"]
+SYS_ADMIN = NUMBERS["CAP_SYS_ADMIN"]
+SYS_RESOURCE = NUMBERS["CAP_SYS_RESOURCE"]
