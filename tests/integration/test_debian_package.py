@@ -38,7 +38,7 @@ FILES = (
     "/usr/share/fish/vendor_completions.d/rktpy.fish",
     "/usr/share/man/man1/rktpy-update.1.gz",
     "/usr/share/man/man5/rktpy-unit.5.gz",
-    "/etc/apparmor.d/rktpy",
+    "/usr/share/rktpy/apparmor.d/rktpy",
     "/usr/lib/rktpy/python/rktpy/stage1/systemd/monitor",
     "/usr/lib/rktpy/python/rktpy/isolate/handoff",
 )
