@@ -53,6 +53,12 @@ rm -rf "$copy/build" "$copy/.venv" "$copy"/*.egg-info
 
 site=$("$lib/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 "$python" "$here/rktpy/launcher.py" "$prefix/bin/rktpy" "$python" "$site"
+for kind in system user; do
+    # Where systemd looks for generators of the administrator's own.
+    mkdir -p "$prefix/lib/systemd/$kind-generators"
+    "$python" "$here/rktpy/launcher.py" --generator="$prefix/bin/rktpy" \
+        "$prefix/lib/systemd/$kind-generators/rktpy-$kind-generator" "$python" "$site"
+done
 # The low-level runtime: the program that starts it where it could be built, else its script.
 "$python" -IS -X no_debug_ranges "$site/rktpy/oci/bundle.py" "$site/rktpy/oci/__pycache__"
 chmod 755 "$site/rktpy/oci/rktpy-oci"
@@ -61,13 +67,6 @@ if [ -x "$site/rktpy/oci/launch" ]; then
 else
     ln -sf "$site/rktpy/oci/rktpy-oci" "$prefix/bin/rktpy-oci"
 fi
-# Not enabled: they are there for "systemctl enable --now rktpy-metadata.socket rktpy-api.socket".
-for kind in system user; do
-    # Where systemd looks for generators of the administrator's own.
-    mkdir -p "$prefix/lib/systemd/$kind-generators"
-    "$python" "$here/rktpy/launcher.py" --generator="$prefix/bin/rktpy" \
-        "$prefix/lib/systemd/$kind-generators/rktpy-$kind-generator" "$python" "$site"
-done
 # Not enabled: they are there for "systemctl enable --now rktpy-gc.timer rktpy-image-gc.timer" and the like.
 mkdir -p "$prefix/lib/systemd/system"
 for unit in "$here"/init/systemd/*; do

@@ -18,7 +18,7 @@ packages="python3 python3-venv python3-dev gcc libc6-dev libsystemd-dev pkg-conf
     skopeo umoci podman buildah runc crun conmon docker-registry apache2-utils openssl mmdebstrap iproute2 zstd xz-utils bzip2 attr libcap2-bin
     strace shellcheck groff git tar util-linux mount tzdata procps e2fsprogs curl containernetworking-plugins iptables
     systemd systemd-container dbus systemd-journal-remote containerd zsh fish debhelper apparmor
-    python3-pip python3-networkx python3-gnupg python3-systemd"
+    python3-pip python3-lz4 python3-nacl python3-networkx python3-gnupg python3-systemd python3-yaml"
 if [ "${1:-}" = --packages ]; then
     # shellcheck disable=SC2086  # a list of words
     printf '%s\n' $packages

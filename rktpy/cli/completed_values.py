@@ -55,7 +55,7 @@ VALUES = {
     "progress": "auto json none",
     "pull-policy": "new update never",
     "restart": "no on-success on-failure on-abnormal on-watchdog on-abort always",
-    "stage1": "systemd fly",
+    "stage1": "systemd fly kvm oci",
     "stderr": "log null stream tty",
     "stdin": "null stream tty",
     "stdout": "log null stream tty",

@@ -24,6 +24,8 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 ON_THE_HOST = systemd_runs() and os.environ.get("RKTPY_TEST_SANDBOX") == "host"
 FILES = (
     "/usr/bin/rktpy",
+    "/usr/bin/rktpy-oci",
+    "/usr/lib/rktpy/python/rktpy/oci/launch",
     "/usr/lib/systemd/system-generators/rktpy-system-generator",
     "/usr/lib/systemd/user-generators/rktpy-user-generator",
     "/lib/systemd/system/rktpy-gc.timer",
@@ -36,7 +38,7 @@ FILES = (
     "/usr/share/fish/vendor_completions.d/rktpy.fish",
     "/usr/share/man/man1/rktpy-update.1.gz",
     "/usr/share/man/man5/rktpy-unit.5.gz",
-    "/etc/apparmor.d/rktpy",
+    "/usr/share/rktpy/apparmor.d/rktpy",
     "/usr/lib/rktpy/python/rktpy/stage1/systemd/monitor",
     "/usr/lib/rktpy/python/rktpy/isolate/handoff",
 )
@@ -130,17 +132,18 @@ def test_vendored_is_what_the_project_wants() -> None:
     control = (ROOT / "debian/control").read_text()
     for left in wanted - vendored:
         name, _at_least, version = left.partition(">=")
-        debian = {"python-gnupg": "python3-gnupg", "systemd-python": "python3-systemd"}.get(name, f"python3-{name}")
+        debian = f"python3-{name.lower().removeprefix('python-').removesuffix('-python').removeprefix('py')}"
         assert f"{debian} (>= {version})" in control, left
 
 
 def test_it_is_used_and_removed(machine: Machine, busybox_images: Path) -> None:
     assert machine("rktpy", "version").startswith("rktpy Version: ")
+    assert "1." in machine("rktpy-oci", "--version")
     assert "rktpy:x:" in machine("getent", "group", "rktpy")
     assert machine("stat", "-c", "%a %U %G", "/var/lib/rktpy").strip() == "2750 root rktpy"
     modules = machine("/usr/bin/python3", "-IS", "-c",
         "import sys; sys.path += ['/usr/lib/rktpy/python', '/usr/lib/python3/dist-packages']\n"
-        "import cryptography, pyzstd, isal, grpc, google.protobuf, networkx, gnupg, systemd.journal\n"
+        "import cryptography, pyzstd, isal, grpc, google.protobuf, networkx, gnupg, systemd.journal, lz4, nacl, yaml\n"
         "print(cryptography.__file__, networkx.__file__)")  # fmt: skip
     assert modules.split() == [
         "/usr/lib/rktpy/python/cryptography/__init__.py", "/usr/lib/python3/dist-packages/networkx/__init__.py",
