@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import os
 
-from rktpy.errors import NotFoundError, Stage1Error, UsageError, innermost
+from rktpy.errors import Stage1Error, UsageError, innermost
 from rktpy.formats import stage1 as names
 from rktpy.formats.entry_arguments import parse_arguments
-from rktpy.formats.stage1 import Enforcement, read_report, write_report
-from rktpy.isolate.enforcement import tell
 from rktpy.isolate.holder import read_pid
 from rktpy.isolate.mounts import AttachTree, Bind
 from rktpy.isolate.plan import execute_plan, shown
-from rktpy.isolate.pod_app import load_apps, read_file, write_file
 from rktpy.isolate.root import Root
 from rktpy.isolate.volumes import EmptyVolume, check_sources, choose_mounts
 from rktpy.linux import constants as c
 from rktpy.linux.syscalls import setns
 from rktpy.log import set_debug
+from rktpy.pod.added_app import add_to_report, find_app, root_descriptor
 from rktpy.stage1.kvm.frames import strings
 from rktpy.stage1.kvm.guest_plan import Rooted, app_root, cgroup_operations, name_files, volumes
 from rktpy.stage1.kvm.limits import app_limits
@@ -46,13 +44,13 @@ def main(argv: list[str]) -> int:
         set_debug(True)
     if arguments.text("private-users"):
         raise UsageError("--private-users: the users of a virtual machine are those of its own kernel, nothing is to be shifted")
-    app = _find(arguments.text("uuid"), arguments.text("app"))
+    app = find_app(arguments.text("uuid"), arguments.text("app"))
     check_app(app)
     mounts = choose_mounts(app)
     check_sources(app, mounts)
     check_shareable(app, mounts)
     started = read_started()
-    root_fd = _root_descriptor()
+    root_fd = root_descriptor()
     mark = f"{app.name}.{os.urandom(4).hex()}"
     places = _places(mark, mounts)
     files, score, report = app_limits(app, added=True)
@@ -76,22 +74,8 @@ def main(argv: list[str]) -> int:
     if problem:
         raise Stage1Error(f"app {app.name}: {problem}")
     write_environment(app, spec)
-    _add_to_report(app.name, (*report, *more))
+    add_to_report(app.name, (*report, *more))
     return 0
-
-
-def _find(uuid: str, name: str) -> PodApp:
-    _manifest, apps = load_apps(uuid)
-    for app in apps:
-        if app.name == name:
-            return app
-    raise NotFoundError(f"app {shown(name)} is not in the pod")
-
-
-def _root_descriptor() -> int:
-    """The app's root, as stage0 hands it over; -1 when it is a copy in the pod's directory."""
-    text = os.environ.get(names.APP_ROOT_FD, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else -1
 
 
 def _places(mark: str, mounts: tuple[VolumeMount, ...]) -> dict[VolumeMount, str]:
@@ -150,9 +134,3 @@ def _attach(app: str, trees: list[AttachTree]) -> None:
         os.close(tree.tree)
     if answer != b"+":
         raise Stage1Error(answer.decode("utf-8", "surrogateescape") or "the app's files could not be shared")
-
-
-def _add_to_report(app: str, report: tuple[Enforcement, ...]) -> None:
-    before = read_report(read_file(names.REPORT_FILE))
-    write_file(names.REPORT_FILE, write_report((*[entry for entry in before if entry.app != app], *report)))
-    tell(report, strict=os.path.exists("strict"))

@@ -6,23 +6,21 @@ import os
 
 from rktpy.cgroup.recorded import recorded_groups
 from rktpy.cgroup.subtree import Subtree
-from rktpy.errors import NotFoundError
 from rktpy.formats import jsondoc
 from rktpy.formats import stage1 as names
 from rktpy.formats.entry_arguments import parse_arguments
-from rktpy.formats.stage1 import Enforcement, read_report, write_report
-from rktpy.isolate.enforcement import tell
+from rktpy.formats.stage1 import read_report, write_report
 from rktpy.isolate.holder import read_pid
-from rktpy.isolate.plan import shown
-from rktpy.isolate.pod_app import PodApp, load_apps, read_file, write_file
+from rktpy.isolate.pod_app import PodApp, read_file
 from rktpy.isolate.volumes import check_sources, choose_mounts
 from rktpy.linux import constants as c
 from rktpy.linux.syscalls import move_mount
 from rktpy.log import set_debug
+from rktpy.pod.added_app import add_to_report, find_app, named_app, root_descriptor
 from rktpy.pod.pod import NameFiles, require_program
 from rktpy.stage1.oci.app import Surroundings, check_streams, prepare_app
 from rktpy.stage1.oci.bundle import Membership
-from rktpy.stage1.oci.inside import in_pod, named_app
+from rktpy.stage1.oci.inside import in_pod
 from rktpy.stage1.oci.paths import NAMES_FILE
 from rktpy.stage1.oci.restrictions import Switches
 from rktpy.stage1.oci.runtime import Runtime
@@ -36,11 +34,11 @@ def main(argv: list[str]) -> int:
     arguments = parse_arguments(argv, _BOOLEANS, ("uuid", "app", "private-users"))
     if arguments.is_set("debug"):
         set_debug(True)
-    app = _find(arguments.text("uuid"), named_app(arguments.text("app")))
+    app = find_app(arguments.text("uuid"), named_app(arguments.text("app")))
     require_program(app)
     check_streams(app)
     app.load_image()
-    root_fd = _root_descriptor()
+    root_fd = root_descriptor()
     mounts = choose_mounts(app)
     check_sources(app, mounts)
     groups = recorded_groups() or Subtree()
@@ -59,22 +57,8 @@ def main(argv: list[str]) -> int:
             move_mount(root_fd, "", c.AT_FDCWD, app.rootfs, c.MOVE_MOUNT_F_EMPTY_PATH)
         return write_report(prepare_app(app, mounts, around).report)
 
-    _add_to_report(app.name, read_report(in_pod(inside)))
+    add_to_report(app.name, read_report(in_pod(inside)))
     return 0
-
-
-def _find(uuid: str, name: str) -> PodApp:
-    _manifest, apps = load_apps(uuid)
-    for app in apps:
-        if app.name == name:
-            return app
-    raise NotFoundError(f"app {shown(name)} is not in the pod")
-
-
-def _root_descriptor() -> int:
-    """The app's root, as stage0 hands it over; -1 when it is a copy in the pod's directory."""
-    text = os.environ.get(names.APP_ROOT_FD, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else -1
 
 
 def _surroundings(app: PodApp, groups: str, switches: Switches, *, protect: bool) -> Surroundings:
@@ -89,9 +73,3 @@ def _surroundings(app: PodApp, groups: str, switches: Switches, *, protect: bool
         switches,
         protect,
     )
-
-
-def _add_to_report(app: str, report: tuple[Enforcement, ...]) -> None:
-    before = read_report(read_file(names.REPORT_FILE))
-    write_file(names.REPORT_FILE, write_report((*[entry for entry in before if entry.app != app], *report)))
-    tell(report, strict=os.path.exists("strict"))

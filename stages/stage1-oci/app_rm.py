@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from rktpy.formats import stage1 as names
 from rktpy.formats.entry_arguments import parse_arguments
-from rktpy.isolate.pod_app import read_file, write_file
 from rktpy.linux.constants import MNT_DETACH, UMOUNT_NOFOLLOW
 from rktpy.linux.remove_tree import remove_tree
 from rktpy.linux.syscalls import umount2
 from rktpy.log import set_debug
+from rktpy.pod.added_app import named_app, replace_in_report
 from rktpy.stage1.oci.containers import delete_container, is_running
 from rktpy.stage1.oci.halt import stop_apps
-from rktpy.stage1.oci.inside import in_pod, named_app
+from rktpy.stage1.oci.inside import in_pod
 from rktpy.stage1.oci.paths import APPS
 from rktpy.stage1.oci.runtime import Runtime
 
@@ -41,6 +41,5 @@ def main(argv: list[str]) -> int:
         remove_tree(f"{APPS}/{name}")
     except FileNotFoundError:
         pass
-    report = names.read_report(read_file(names.REPORT_FILE))
-    write_file(names.REPORT_FILE, names.write_report(tuple([entry for entry in report if entry.app != name])))
+    replace_in_report(name)
     return 0

@@ -9,10 +9,11 @@ from rktpy.errors import NotFoundError
 from rktpy.formats.entry_arguments import parse_arguments
 from rktpy.isolate.plan import shown
 from rktpy.log import set_debug
+from rktpy.pod.added_app import named_app
 from rktpy.stage1.oci.app import POST_STOP, PRE_START
 from rktpy.stage1.oci.conmon import create_container
 from rktpy.stage1.oci.containers import delete_container, is_running, run_handler, start_container
-from rktpy.stage1.oci.inside import in_pod, named_app
+from rktpy.stage1.oci.inside import in_pod
 from rktpy.stage1.oci.paths import APPS
 from rktpy.stage1.oci.runtime import Runtime
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rktpy.formats.entry_arguments import parse_arguments
 from rktpy.log import set_debug
+from rktpy.pod.added_app import named_app
 from rktpy.stage1.oci.containers import has_ended, is_running
 from rktpy.stage1.oci.halt import stop_apps
-from rktpy.stage1.oci.inside import named_app
 from rktpy.stage1.oci.runtime import Runtime
 
 #: What systemctl ends with for a unit that is not loaded; scripts written for rkt know it.

@@ -9,22 +9,21 @@ from __future__ import annotations
 import os
 
 from rktpy.cgroup.recorded import recorded_groups
-from rktpy.errors import NotFoundError, Stage1Error
+from rktpy.errors import Stage1Error
 from rktpy.formats import stage1 as names
 from rktpy.formats.entry_arguments import parse_arguments
-from rktpy.formats.stage1 import Enforcement, read_report, write_report
-from rktpy.isolate.enforcement import tell
+from rktpy.formats.stage1 import read_report, write_report
 from rktpy.isolate.mounts import AttachTree, Bind
-from rktpy.isolate.plan import execute_plan, shown
-from rktpy.isolate.pod_app import load_apps, write_file
+from rktpy.isolate.plan import execute_plan
 from rktpy.isolate.root import Root
 from rktpy.linux import constants as c
 from rktpy.linux.syscalls import move_mount
 from rktpy.log import set_debug
+from rktpy.pod.added_app import add_to_report, find_app, named_app, root_descriptor
 from rktpy.pod.pod import Sharing
 from rktpy.stage1.systemd.app_root import app_mounts, app_root, name_files, volume_devices, volumes
 from rktpy.stage1.systemd.first_process import Restricted, pod_machine, preload, set_up_units
-from rktpy.stage1.systemd.inside import in_pod, named_app
+from rktpy.stage1.systemd.inside import in_pod
 from rktpy.stage1.systemd.pod import check_app, recorded_names
 from rktpy.stage1.systemd.pod_files import write_mux_programs
 from rktpy.stage1.systemd.streams import uses_mux
@@ -32,7 +31,6 @@ from rktpy.stage1.systemd.streams import uses_mux
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktpy.isolate.plan import Operation
-    from rktpy.isolate.pod_app import PodApp
 
 _BOOLEANS = ("debug", "disable-capabilities-restriction", "disable-paths", "disable-seccomp")
 
@@ -43,11 +41,11 @@ def main(argv: list[str]) -> int:
     if arguments.is_set("debug"):
         set_debug(True)
     name = named_app(arguments.text("app"))
-    app = _find(arguments.text("uuid"), name)
+    app = find_app(arguments.text("uuid"), name)
     check_app(app)
     app.load_image()
     rootfs = f"/{names.STAGE2_DIR}/{name}/rootfs"
-    root_fd = _root_descriptor()
+    root_fd = root_descriptor()
     mounts = app_mounts(app)
     with Root(app.rootfs) if root_fd < 0 else Root.from_descriptor(root_fd, app.rootfs) as root:
         volume_trees = _open_volumes(volumes(app, mounts), root)
@@ -78,22 +76,8 @@ def main(argv: list[str]) -> int:
             execute_plan(name_files(app, "", wanted, has_resolv=_has_name_servers()), root)
         return write_report(tuple(report))
 
-    _add_to_report(name, read_report(in_pod(inside)))
+    add_to_report(name, read_report(in_pod(inside)))
     return 0
-
-
-def _find(uuid: str, name: str) -> PodApp:
-    _manifest, apps = load_apps(uuid)
-    for app in apps:
-        if app.name == name:
-            return app
-    raise NotFoundError(f"app {shown(name)} is not in the pod")
-
-
-def _root_descriptor() -> int:
-    """The app's root, as stage0 hands it over; -1 when it is a copy in the pod's directory."""
-    text = os.environ.get(names.APP_ROOT_FD, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else -1
 
 
 def _open_volumes(operations: tuple[Operation, ...], root: Root) -> tuple[AttachTree, ...]:
@@ -116,10 +100,3 @@ def _has_name_servers() -> bool:
         return os.stat(f"/{names.RESOLV_CONF}").st_size > 0
     except FileNotFoundError:
         return False
-
-
-def _add_to_report(app: str, report: tuple[Enforcement, ...]) -> None:
-    with open(names.REPORT_FILE, "rb", buffering=0) as file:
-        before = read_report(file.read())
-    write_file(names.REPORT_FILE, write_report((*[entry for entry in before if entry.app != app], *report)))
-    tell(report, strict=os.path.exists("strict"))

@@ -9,11 +9,11 @@ import os
 
 from rktpy.formats import stage1 as names
 from rktpy.formats.entry_arguments import parse_arguments
-from rktpy.isolate.pod_app import write_file
 from rktpy.linux.constants import MNT_DETACH, UMOUNT_NOFOLLOW
 from rktpy.linux.syscalls import umount2
 from rktpy.log import set_debug
-from rktpy.stage1.systemd.inside import in_pod, named_app
+from rktpy.pod.added_app import named_app, replace_in_report
+from rktpy.stage1.systemd.inside import in_pod
 from rktpy.stage1.systemd.manager import Manager, ManagerError
 from rktpy.stage1.systemd.pod_paths import UNITS_DIR
 
@@ -42,9 +42,7 @@ def main(argv: list[str]) -> int:
         return b""
 
     in_pod(inside)
-    with open(names.REPORT_FILE, "rb", buffering=0) as file:
-        report = names.read_report(file.read())
-    write_file(names.REPORT_FILE, names.write_report(tuple([entry for entry in report if entry.app != name])))
+    replace_in_report(name)
     return 0
 
 

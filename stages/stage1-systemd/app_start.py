@@ -9,7 +9,8 @@ from rktpy.formats import stage1 as names
 from rktpy.formats.entry_arguments import parse_arguments
 from rktpy.isolate.plan import shown
 from rktpy.log import set_debug
-from rktpy.stage1.systemd.inside import in_pod, named_app
+from rktpy.pod.added_app import named_app
+from rktpy.stage1.systemd.inside import in_pod
 from rktpy.stage1.systemd.manager import Manager
 from rktpy.stage1.systemd.pod_paths import UNITS_DIR
 

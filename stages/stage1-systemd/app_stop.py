@@ -6,7 +6,8 @@ from rktpy.errors import Stage1Error
 from rktpy.formats.entry_arguments import parse_arguments
 from rktpy.isolate.plan import shown
 from rktpy.log import set_debug
-from rktpy.stage1.systemd.inside import in_pod, named_app
+from rktpy.pod.added_app import named_app
+from rktpy.stage1.systemd.inside import in_pod
 from rktpy.stage1.systemd.manager import Manager, ManagerError
 
 #: What systemctl ends with for a unit that is not loaded; scripts written for rkt know it.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-from rktpy.errors import Stage1Error, UsageError, innermost
 from rktpy.formats import stage1 as names
-from rktpy.isolate.plan import shown
+from rktpy.isolate.asking import ask_child
 from rktpy.linux import constants as c
 from rktpy.linux import syscalls
 from rktpy.stage1.systemd.pod_process import first_process, open_user_namespace
@@ -14,8 +13,6 @@ from rktpy.stage1.systemd.pod_process import first_process, open_user_namespace
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_FAILED = b"!"
 
 
 def in_pod(action: Callable[[], bytes]) -> bytes:
@@ -30,47 +27,21 @@ def in_pod(action: Callable[[], bytes]) -> bytes:
     mounts = os.open(f"/proc/{first}/ns/mnt", flags)
     processes = os.open(f"/proc/{first}/ns/pid", flags)
     own = os.open("/proc/self/ns/pid", flags)
-    reader, writer = os.pipe2(os.O_CLOEXEC)
+
+    def enter() -> None:
+        if users >= 0:
+            syscalls.setns(users, c.CLONE_NEWUSER)
+            os.setresgid(0, 0, 0)
+            os.setgroups(())
+            os.setresuid(0, 0, 0)
+        # The pod's processes see us now: no tracing, nothing through our files in /proc.
+        syscalls.prctl(c.PR_SET_DUMPABLE, 0, 0, 0, 0)
+        syscalls.setns(mounts, c.CLONE_NEWNS)
+
     syscalls.setns(processes, c.CLONE_NEWPID)  # for the child
-    pid = os.fork()
-    if pid == 0:
-        try:
-            if users >= 0:
-                syscalls.setns(users, c.CLONE_NEWUSER)
-                os.setresgid(0, 0, 0)
-                os.setgroups(())
-                os.setresuid(0, 0, 0)
-            # The pod's processes see us now: no tracing, nothing through our files in /proc.
-            syscalls.prctl(c.PR_SET_DUMPABLE, 0, 0, 0, 0)
-            syscalls.setns(mounts, c.CLONE_NEWNS)
-            _write(writer, action())
-        except Exception as error:
-            _write(writer, _FAILED + innermost(error).encode("utf-8", "surrogateescape"))
-        finally:
-            os._exit(0)
-    syscalls.setns(own, c.CLONE_NEWPID)
-    for fd in (writer, mounts, processes, own):
-        os.close(fd)
-    answer = b""
-    while chunk := os.read(reader, 65536):
-        answer += chunk
-    os.close(reader)
-    os.waitpid(pid, 0)
-    if answer.startswith(_FAILED):
-        raise Stage1Error(answer[1:].decode("utf-8", "surrogateescape"))
-    return answer
-
-
-def _write(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
-
-
-def named_app(name: str) -> str:
-    """The name of an app, which becomes part of paths. Raises UsageError."""
-    from rktpy.formats.aci.types import ac_name_problem
-
-    problem = ac_name_problem(name)
-    if problem:
-        raise UsageError(f"invalid app name {shown(name)}: {problem}")
-    return name
+    try:
+        return ask_child(enter, action)
+    finally:
+        syscalls.setns(own, c.CLONE_NEWPID)
+        for fd in (mounts, processes, own):
+            os.close(fd)

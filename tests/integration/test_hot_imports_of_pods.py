@@ -50,16 +50,16 @@ _MAKING = """
     cgroup.delegation cgroup.limits cli.images fetch fetch.app_string fetch.reference fetch.url formats.aci.isolator_flags
     formats.cli_values formats.oci formats.oci.digest formats.oci.image_name isolate.enforcement isolate.host_mounts
     isolate.mounts isolate.protected_paths isolate.stream_modes isolate.volumes net net.pod_bandwidth pod pod.limits
-    pod.pod stage0.app_settings stage0.images stage0.mtab stage0.overlay
-    stage0.podmanifest stage0.prepare stage0.replace_file stage1.systemd.app_root stage1.systemd.app_units
+    pod.pod stage0.app_settings stage0.images stage0.mtab stage0.overlay stage0.podmanifest stage0.prepare
+    stage0.replace_file stage1.systemd.app_root stage1.systemd.app_units
     stage1.systemd.first_process stage1.systemd.pod stage1.systemd.pod_files stage1.systemd.pod_paths stage1.systemd.pod_root
     stage1.systemd.pod_units
     stage1.systemd.resources stage1.systemd.streams stage1.systemd.unit_text store store.dependencies store.image_record
     store.locks store.lookup store.paths store.store store.tree_ready trust trust.decision
 """
 _INTO = """
-    stage0.app_files stage0.crossing stage0.enter stage0.mutable stage0.wait stage1.systemd.inside
-    stage1.systemd.pod_process
+    isolate.asking pod pod.added_app stage0.app_files stage0.crossing stage0.enter stage0.mutable stage0.wait
+    stage1.systemd.inside stage1.systemd.pod_process
 """
 _RUN = """
     cgroup.pod cli.pod_options cli.pull cli.run cli.run_options formats.cni formats.cni.configuration formats.cni.versions
