@@ -232,6 +232,24 @@ static void look_at_status(const char *app)
 	}
 }
 
+/* How many children there are: the pod's first process, conmons, halt. */
+static int children(void)
+{
+	char path[64], data[8192];
+	int fd, number = 0;
+	ssize_t n;
+
+	snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return MOST;
+	n = read(fd, data, sizeof data);
+	close(fd);
+	for (ssize_t i = 0; i < n; i++)
+		number += data[i] == ' ';
+	return number;
+}
+
 static pid_t start(char **command)
 {
 	pid_t pid = fork();
@@ -269,7 +287,7 @@ static int escaped(const char *data, ssize_t length)
 
 int main(int argc, char **argv)
 {
-	int pidfd, keep, inotify, apps, terminal, signals, statuses, halting = 0, ended = 0;
+	int pidfd, keep, inotify, apps, terminal, signals, statuses, halting = 0, ended = 0, gone = 1;
 	long deadline = 0;
 	char **halt, **finish, text[16];
 	sigset_t set;
@@ -324,7 +342,7 @@ int main(int argc, char **argv)
 			{ terminal, POLLIN, 0 },
 			{ terminal >= 0 && !ended ? 0 : -1, POLLIN, 0 },
 		};
-		int children;
+		int waited;
 
 		if ((escape || (apps && count == apps)) && keep >= 0) {
 			close(keep);
@@ -339,9 +357,19 @@ int main(int argc, char **argv)
 			}
 		}
 		/* What is left in the end are the processes that write the logs and statuses. */
-		while ((children = waitpid(-1, NULL, WNOHANG)) > 0)
+		while ((waited = waitpid(-1, NULL, WNOHANG)) > 0)
 			;
-		if (ended && (children < 0 || now_ms() > deadline))
+		if (gone && apps && !halting && keep >= 0 && children() <= 1) {
+			/* Nobody is left to say how the others ended: on a full disk conmon cannot. */
+			each(status_directory, look_at_status);
+			if (count < apps && first < 0)
+				first = 254;
+			count = apps;
+			gone = 0;
+			continue;
+		}
+		gone = 0;
+		if (ended && (waited < 0 || now_ms() > deadline))
 			break;
 		if (poll(polls, sizeof polls / sizeof *polls, ended ? 20 : -1) < 0 && errno != EINTR)
 			break;
@@ -351,7 +379,9 @@ int main(int argc, char **argv)
 			while (read(signals, &got, sizeof got) == sizeof got)
 				if (got.ssi_signo == SIGUSR1)
 					escape = 1;
-				else if (got.ssi_signo != SIGCHLD)
+				else if (got.ssi_signo == SIGCHLD)
+					gone = 1;
+				else
 					asked = 1;
 		}
 		if (polls[2].revents) {

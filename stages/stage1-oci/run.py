@@ -47,12 +47,17 @@ from rktpy.stage1.oci.sandbox import create_sandbox, group_path, pause_program, 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from signal import SIG_BLOCK, pthread_sigmask
     from typing import NoReturn
 
     from rktpy.cgroup.subtree import Subtree
     from rktpy.isolate.volumes import VolumeMount
     from rktpy.pod.pod import Pod
+else:
+    from _signal import SIG_BLOCK, pthread_sigmask
 
+#: Those that the monitor takes: HUP, INT, QUIT, USR1 and TERM.
+_SIGNALS = (1, 2, 3, 10, 15)
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -141,10 +146,12 @@ def _launch(pod: Pod, runtime: Runtime, mounts: list[tuple[VolumeMount, ...]], l
             from rktpy.stage1.oci.terminal import attach
 
             terminal = attach(one.app.name)
-    write_file(MONITOR_FILE, str(os.getpid()).encode())
-    write_file(names.PID_FILE, str(sandbox.pid).encode())
     for one in prepared:
         start_container(runtime, one.app.name)
+    # From here on a signal is for the monitor, which finds it when it is there.
+    pthread_sigmask(SIG_BLOCK, _SIGNALS)
+    write_file(MONITOR_FILE, str(os.getpid()).encode())
+    write_file(names.PID_FILE, str(sandbox.pid).encode())
     _ready()
     _become_monitor(pod, sandbox.pidfd, sandbox.keep, terminal, lock)
 

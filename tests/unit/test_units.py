@@ -25,8 +25,9 @@ def test_they_start_what_there_is() -> None:
     for unit in UNITS:
         if unit.suffix == ".service":
             line = next(line for line in unit.read_text().splitlines() if line.startswith("ExecStart="))
-            assert line.removeprefix("ExecStart=/usr/local/bin/rktpy ") in commands
-            assert unit.with_suffix(".socket") in UNITS
+            words = line.removeprefix("ExecStart=/usr/local/bin/rktpy ").split()
+            assert " ".join([word for word in words if not word.startswith("--")]) in commands
+            assert {unit.with_suffix(".socket"), unit.with_suffix(".timer")} & set(UNITS)
 
 
 def test_the_socket_is_where_pods_look_for_it() -> None:

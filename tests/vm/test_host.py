@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -59,11 +61,12 @@ def test_what_a_host_with_cgroup_v2_and_apparmor_shows(tmp_path: Path) -> None:
     assert "systemd[1]: Started rktpy-tests.scope" in (tmp_path / "journal.txt").read_text()
 
 
-def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+def test_it_ends_with_the_process_that_started_it(request: pytest.FixtureRequest) -> None:
     """Killed in the middle of a command: QEMU and the file server go too."""
-    mark = f"rktpy-ends-{os.getpid()}"
-    environment = {**os.environ, "TMPDIR": str(tmp_path / mark)}
-    (tmp_path / mark).mkdir()
+    # Sockets are made in it, and the path of a socket must be short.
+    mark = tempfile.mkdtemp(prefix="rktpy-ends-")
+    request.addfinalizer(lambda: shutil.rmtree(mark))
+    environment = {**os.environ, "TMPDIR": mark}
     command = vm("exec", "--", "sh", "-c", "echo up; sleep 600")
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None and process.stdout.readline() == "up\n"
