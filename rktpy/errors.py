@@ -57,6 +57,10 @@ class NotFoundError(RktpyError):
     """What was asked for does not exist."""
 
 
+class ImageGone(NotFoundError):
+    """An image whose whole ID is known is not in the store: most often, not any more."""
+
+
 class AmbiguousError(RktpyError):
     """A name or prefix matches more than one thing."""
 

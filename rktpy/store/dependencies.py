@@ -9,7 +9,7 @@ Hot-path module: an app that is already rendered needs this order to know its tr
 
 from __future__ import annotations
 
-from rktpy.errors import InputError, NotFoundError
+from rktpy.errors import ImageGone, InputError, NotFoundError
 from rktpy.formats.aci.manifest import ImageManifest
 from rktpy.record import Record
 from rktpy.store import lookup
@@ -70,7 +70,7 @@ def read_manifest(layout: Layout, image_id: str) -> ImageManifest:
     try:
         return ImageManifest.from_bytes(lookup.read_file(layout.manifest(image_id)))
     except FileNotFoundError:
-        raise NotFoundError(f"image {image_id} is not in the store") from None
+        raise ImageGone(f"image {image_id} is not in the store") from None
 
 
 def order(layout: Layout, image_id: str) -> list[Step]:

@@ -10,7 +10,7 @@ import time
 from os import listdir, stat, unlink
 from typing import TYPE_CHECKING, Any
 
-from rktpy.errors import DigestMismatch, InputError, NotFoundError, StoreError
+from rktpy.errors import DigestMismatch, ImageGone, InputError, NotFoundError, StoreError
 from rktpy.formats.aci.manifest import ImageManifest
 from rktpy.formats.aci.types import NameValue
 from rktpy.store import locks
@@ -146,7 +146,7 @@ def remove(layout: Layout, image_id: str, trees_in_use: Collection[str], trees_n
             try:
                 unlink(layout.image(image_id))
             except FileNotFoundError:
-                raise NotFoundError(f"image {image_id} is not in the store") from None
+                raise ImageGone(f"image {image_id} is not in the store") from None
             finally:
                 image_lock.forget_file()
             sync_directory(layout.images)

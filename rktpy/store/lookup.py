@@ -12,7 +12,7 @@ from __future__ import annotations
 from posix import O_CLOEXEC, O_RDONLY, close, fstat, listdir, read
 from posix import open as open_fd
 
-from rktpy.errors import AmbiguousError, FormatError, NotFoundError, StoreError
+from rktpy.errors import AmbiguousError, FormatError, ImageGone, NotFoundError, StoreError
 from rktpy.formats import jsondoc
 from rktpy.store.image_record import ImageRecord
 from rktpy.store.paths import is_hex, is_image_id
@@ -60,7 +60,7 @@ def read_record(layout: Layout, image_id: str) -> ImageRecord:
     try:
         data = read_file(path)
     except FileNotFoundError:
-        raise NotFoundError(f"image {image_id} is not in the store") from None
+        raise ImageGone(f"image {image_id} is not in the store") from None
     except OSError as error:
         raise StoreError(f"cannot read the record of image {image_id}") from error
     return _parse(data, image_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from rktpy.errors import NotFoundError, RktpyError, StateError
+from rktpy.errors import ImageGone, NotFoundError, RktpyError, StateError
 from rktpy.formats import stage1 as contract
 from rktpy.log import debug, note
 from rktpy.stage0 import images, overlay, podmanifest, pods, stage1_image
@@ -59,7 +59,13 @@ def create(g: Globals, store: Store, options: PodOptions, stage1: Stage1, *, uui
 
         check_supported()
     for attempts_left in (2, 1, 0):
-        image_ids = [images.find_or_fetch(g, store, app.image, options.fetch, app.signature) for app in options.apps]
+        try:
+            image_ids = [images.find_or_fetch(g, store, app.image, options.fetch, app.signature) for app in options.apps]
+        except ImageGone:
+            # Somebody removed it between the moment it was found or fetched and the decision about it.
+            if not attempts_left:
+                raise
+            continue
         asked = [] if options.pod_manifest else [images.logical_name(app.image) for app in options.apps]
         use_overlay = not options.no_overlay and _overlay_works(g.data_dir)
         with store.prepare_lock(exclusive=False):
