@@ -48,7 +48,7 @@ def print_plan(pod: Pod, mounts: list[tuple[VolumeMount, ...]]) -> None:
         operations = [
             *app_root(app, Rooted(-1, f"apps/{app.name}.0") if pod.mutable else Rooted(1 + index), protect=pod.protect_paths),
             *volumes(app, chosen, places, made),
-            *name_files(app, {"hosts": b""}, hosts_only_if_missing=pod.hosts == "default"),
+            *name_files(app, {"hosts": b""}, hosts_only_if_missing=pod.names.hosts == "default"),
             *cgroup_operations(app, files),
         ]
         with Root(app.rootfs) as root:

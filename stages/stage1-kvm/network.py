@@ -103,7 +103,7 @@ def _write_names(pod: Pod, networks: PodNetworks) -> bool:
     if networks.address:
         append_file(f"{names.STAGE1_ROOTFS}/{names.HOSTS_FALLBACK}", f"{networks.address}\t{pod.hostname}\n")
     dns, network = networks.dns
-    if not dns or pod.resolv != "default":
+    if not dns or pod.names.resolv != "default":
         return False
     from rktpy.net.resolv_conf import resolv_conf
 

@@ -148,7 +148,7 @@ class _Run:
         pod = self._pod
         log = PodLog(journal_directory(pod.machine_id), pod.machine_id, pod.hostname, self._printed)
         monitor = Monitor(pod, machine, self._printed)
-        contents = name_contents(pod.resolv, pod.hosts, has_resolv=connected.has_resolv)
+        contents = name_contents(pod.names.resolv, pod.names.hosts, has_resolv=connected.has_resolv)
         sysctls, entries = sysctl_operations(pod)
         report += [*entries, *connected.report]
         operations: list[Operation] = [
@@ -160,7 +160,7 @@ class _Run:
         ]
         restricted = Restricted(pod.no_capabilities, pod.no_seccomp, machine.landlock)
         made: set[str] = set()
-        write_started(Started(machine.landlock, connected.metadata, pod.resolv, pod.hosts, connected.has_resolv))
+        write_started(Started(machine.landlock, connected.metadata, pod.names.resolv, pod.names.hosts, connected.has_resolv))
         monitor.log = log
         specs: list[bytes] = []
         for index, (app, chosen) in enumerate(zip(pod.apps, self._mounts, strict=True)):
@@ -169,7 +169,7 @@ class _Run:
                 app, Rooted(-1, f"apps/{app.name}.0") if self._shared_roots else Rooted(1 + index), protect=pod.protect_paths
             )
             operations += volumes(app, chosen, self._places, made)
-            operations += name_files(app, contents, hosts_only_if_missing=pod.hosts == "default")
+            operations += name_files(app, contents, hosts_only_if_missing=pod.names.hosts == "default")
             operations += cgroup_operations(app, files)
             with Root(app.rootfs) as root:
                 spec, more = app_spec(
